@@ -1,0 +1,69 @@
+# make demo    trains the guide's model on the embedded digits
+# make test    runs the tests
+# make lint    ruff, mypy and the import contracts
+# make bench   runs the benchmarks
+# make clean   removes all that these made, .venv too
+#
+# Each makes .venv if there is none and installs the package in it, not editable, under the pins of
+# constraints.txt; and again when a source has changed since.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# Folders are listed too: a deleted file shows in the time of the folder that held it.
+SOURCES := pyproject.toml constraints.txt \
+	$(shell find src/ostinato -name __pycache__ -prune -o \( -type f -o -type d \) -print)
+
+.PHONY: demo test lint bench clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/installed-demo
+	$(BIN)/ostinato demo
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest
+
+# From src and not from .venv: the checks are of the sources, and their messages name the file to mend.
+lint: $(VENV)/installed-lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	PYTHONPATH=src $(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip comes last when a virtual environment is made, so a half-made one is made again.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit("%s is Python %d.%d; ostinato needs 3.11 or newer. Try: make PYTHON=python3.11" \
+		% (sys.executable, *sys.version_info[:2]) if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+# $(call install,EXTRAS,STAMPS): STAMPS are the install stamps that these extras satisfy, the target's first.
+# The stamp's time is that of the start, so that what is edited meanwhile is installed next time. build/ is
+# removed because setuptools would pack modules into the wheel that have since been deleted. setuptools comes from
+# constraints.txt, in .venv, so that the build has its pinned version too. $(,) is a comma inside an argument.
+, := ,
+define install
+	@touch $(VENV)/started
+	rm -rf build src/*.egg-info
+	$(PIP) install --quiet --constraint constraints.txt setuptools
+	$(PIP) install $(if $(wildcard $@),--quiet) --constraint constraints.txt --no-build-isolation '.[$(1)]'
+	@for stamp in $(2); do touch -r $(VENV)/started $(VENV)/$$stamp; done
+endef
+
+$(VENV)/installed-demo: $(SOURCES) | $(BIN)/pip
+	$(call install,plots,installed-demo)
+
+$(VENV)/installed-test: $(SOURCES) | $(BIN)/pip
+	$(call install,plots$(,)test,installed-test installed-demo)
+
+$(VENV)/installed-lint: $(SOURCES) | $(BIN)/pip
+	$(call install,plots$(,)test$(,)dev,installed-lint installed-test installed-demo)

@@ -1,0 +1,41 @@
+"""Activation functions."""
+
+from ostinato.core.activations import (
+    deserialize,
+    elu,
+    exponential,
+    gelu,
+    get,
+    hard_sigmoid,
+    linear,
+    log_softmax,
+    relu,
+    selu,
+    serialize,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    softsign,
+    tanh,
+)
+
+__all__ = [
+    "deserialize",
+    "elu",
+    "exponential",
+    "gelu",
+    "get",
+    "hard_sigmoid",
+    "linear",
+    "log_softmax",
+    "relu",
+    "selu",
+    "serialize",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "tanh",
+]

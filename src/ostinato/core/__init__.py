@@ -1,0 +1,1 @@
+"""What a layer is: building and calling, weights, configs, masks, symbolic tensors and graphs."""

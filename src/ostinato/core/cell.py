@@ -1,0 +1,148 @@
+"""What a cell is: the inside of a recurrent layer's loop, with its weights."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ostinato.core.layer import Layer
+from ostinato.core.shapes import is_size, size_to_shape
+from ostinato.random import DEFAULT, Stream, dropout_mask
+from ostinato.recurrence.base import Recurrence
+from ostinato.recurrence.nests import Nest, flatten, pack_like
+
+
+class Cell(Layer):
+    """A layer that takes one step, `(inputs, states) -> (output, new_states)`, and says which recurrence it is.
+
+    state_size, output_size: a size (an int or a shape), or a nest of sizes. A subclass gives `recurrence`; engines run
+    that for the whole sequence, and `call` runs one step of it.
+    """
+
+    state_size: Any
+    output_size: Any
+
+    @abstractmethod
+    def recurrence(self, batch: int, training: bool) -> Recurrence:
+        """The recurrence over this cell's weights, with dropout masks drawn for one call if training asks for them."""
+
+    def call(self, inputs: Tensor, states: Any, training: bool = False) -> tuple[Nest, Nest]:
+        """One step: inputs `(batch, features)` and states to (output, new states as a list)."""
+        recurrence = self.recurrence(flatten(inputs)[0].shape[0], training)
+        given = [states] if isinstance(states, Tensor) else states
+        state = pack_like(recurrence_structure(self), flatten(given), is_size)
+        output, new = recurrence.step(recurrence.project(inputs), state)
+        return recurrence.readout(output), pack_like(state_structure(self), flatten(new), is_size)
+
+    def get_initial_state(self, batch_size: int | None = None) -> Nest:
+        """Zeros for every state, `(batch_size, ...)` each."""
+        if batch_size is None:
+            raise ValueError(f"{self.described}: get_initial_state needs a batch_size.")
+        return zero_state(self, batch_size, self._dtype, self._where())
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, Any]:
+        """Shapes of (output, new states)."""
+        batch = input_shape[0] if isinstance(input_shape[0], int | None) else input_shape[0][0]
+        sizes = flatten(state_structure(self), is_size)
+        states = pack_like(state_structure(self), [(batch, *size_to_shape(size)) for size in sizes], is_size)
+        return (batch, *size_to_shape(self.output_size)), states
+
+
+def state_structure(cell: Any) -> Nest:
+    """The sizes of a cell's states as Keras hands them about: a list, even of one."""
+    return [cell.state_size] if is_size(cell.state_size) else cell.state_size
+
+
+def recurrence_structure(cell: Any) -> Nest:
+    """The sizes of a cell's states as its recurrence takes them: stacked cells have a list for each cell."""
+    inner = getattr(cell, "cells", None)
+    return state_structure(cell) if inner is None else [recurrence_structure(each) for each in inner]
+
+
+def output_size(cell: Any) -> Nest:
+    """The sizes of a cell's output: declared, or that of its first state."""
+    declared = getattr(cell, "output_size", None)
+    return flatten(state_structure(cell), is_size)[0] if declared is None else declared
+
+
+def zero_state(cell: Any, batch: int, dtype: torch.dtype, device: torch.device) -> Nest:
+    """Zeros for every state of a cell, `(batch, ...)` each, as Keras hands them about."""
+    structure = state_structure(cell)
+    zeros = [torch.zeros((batch, *size_to_shape(s)), dtype=dtype, device=device) for s in flatten(structure, is_size)]
+    return pack_like(structure, zeros, is_size)
+
+
+class GatedCell(Cell):
+    """The base of the built-in cells: one kernel, one recurrent kernel, one bias, over a number of gates."""
+
+    gates: int
+    _states: int = 1
+
+    def _bias_shape(self) -> tuple[int, ...]:
+        return (self.gates * self.units,)
+
+    def _bias_initializer(self) -> Any:
+        return self.bias_initializer
+
+    def _setup(self, units: int, dropout: float, recurrent_dropout: float, seed: int | None) -> None:
+        """Check and keep what all built-in cells take."""
+        if isinstance(units, bool) or not hasattr(units, "__index__") or int(units) < 1:
+            raise ValueError(f"{type(self).__name__}: units must be a positive whole number, got {units!r}.")
+        for what, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
+            if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+                raise ValueError(f"{type(self).__name__}: {what} must be in [0, 1), got {rate!r}.")
+        self.units = int(units)
+        self.dropout, self.recurrent_dropout, self.seed = float(dropout), float(recurrent_dropout), seed
+        self._stream = DEFAULT if seed is None else Stream(seed)
+        self.state_size: Any = self.units if self._states == 1 else [self.units] * self._states
+        self.output_size: Any = self.units
+
+    def build(self, input_shape: Any) -> None:
+        features = input_shape[-1]
+        if features is None:
+            raise ValueError(f"{self.described}: the last size of the input must be known, got {tuple(input_shape)}.")
+        self.kernel = self.add_weight(
+            shape=(features, self.gates * self.units),
+            initializer=self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+            name="kernel",
+        )
+        self.recurrent_kernel = self.add_weight(
+            shape=(self.units, self.gates * self.units),
+            initializer=self.recurrent_initializer,
+            regularizer=self.recurrent_regularizer,
+            constraint=self.recurrent_constraint,
+            name="recurrent_kernel",
+        )
+        self.bias: Tensor | None = None
+        if self.use_bias:
+            self.bias = self.add_weight(
+                shape=self._bias_shape(),
+                initializer=self._bias_initializer(),
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+                name="bias",
+            )
+
+    def _differs_in_training(self) -> bool:
+        return self.dropout > 0 or self.recurrent_dropout > 0
+
+    def _dropout_masks(self, batch: int, training: bool) -> tuple[Tensor | None, Tensor | None]:
+        """Masks for (input, recurrent state) of one call, or None.
+
+        With recurrent dropout each gate has masks of its own, `(gates, batch, ...)`; else all share one, as in Keras.
+        """
+        if not training or not self._differs_in_training():
+            return None, None
+        kernel, per_gate = self.kernel, self.recurrent_dropout > 0 and self.gates > 1
+        lead = (self.gates, batch) if per_gate else (batch,)
+        inputs = recurrent = None
+        if self.dropout > 0:
+            inputs = dropout_mask((*lead, kernel.shape[0]), self.dropout, kernel, self._stream)
+        if self.recurrent_dropout > 0:
+            recurrent = dropout_mask((*lead, self.units), self.recurrent_dropout, kernel, self._stream)
+        return inputs, recurrent

@@ -1,0 +1,35 @@
+"""What a call hands down to the calls inside it: a `threading.local`, since ContextVars break torch.compile."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+
+class CallContext(threading.local):
+    """The state of the calls under way in this thread.
+
+    training: the mode of the enclosing call, None outside any call.
+    depth: how many layer calls are under way; number: counts the outermost ones.
+    inferring: shapes are being found on the meta device; nothing a call does may last.
+    """
+
+    training: bool | None = None
+    depth: int = 0
+    number: int = 0
+    inferring: bool = False
+
+
+CONTEXT = CallContext()
+
+
+@contextlib.contextmanager
+def inferring_shapes() -> Iterator[None]:
+    """While the block runs, layers compute shapes only, on copies of their weights without data."""
+    before = CONTEXT.inferring
+    CONTEXT.inferring = True
+    try:
+        yield
+    finally:
+        CONTEXT.inferring = before

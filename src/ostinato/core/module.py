@@ -1,0 +1,277 @@
+"""A torch module with Keras's weights: made by `add_weight`, tracked as they are assigned, listed in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ostinato.core import constraints, initializers, regularizers
+from ostinato.core.config import snake_case, unique_name
+from ostinato.core.context import CONTEXT
+from ostinato.core.dtypes import as_dtype, default_device
+from ostinato.core.shapes import as_shape
+from ostinato.core.tracking import Weights, tracked
+from ostinato.core.weights import Weight, WeightInfo, to_numpy, write
+
+
+class KerasModule(torch.nn.Module):
+    """What `Layer` is built on: everything about its weights, its dtype and device, and its name."""
+
+    name: str
+    built = False
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        # torch's constructor runs here, so that attributes, layers too, may be set before `super().__init__()`.
+        self = super().__new__(cls)
+        torch.nn.Module.__init__(self)
+        self.__dict__.update(
+            name=cls.__name__,
+            training=False,
+            _trainable=True,
+            _dtype=as_dtype(kwargs.get("dtype")),
+            _device=None,  # where weights go when someone said so, by `.to()` before they are built
+            _build_device=None,  # the device of the input that they are built for
+            _building=False,
+            _pending={},  # made, not yet registered: id -> (weight, name, WeightInfo)
+            _weight_info={},
+            _aliases={},
+        )
+        return self
+
+    def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: Any = None) -> None:
+        # torch's own constructor is not run again: it would forget what was assigned before this line.
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"{type(self).__name__}: name must be a string, got {name!r}.")
+        self.name = name or unique_name(snake_case(type(self).__name__))
+        self._dtype = as_dtype(dtype)
+        if not trainable:
+            self.trainable = False
+
+    def add_weight(
+        self,
+        shape: Any = None,
+        initializer: Any = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        regularizer: Any = None,
+        constraint: Any = None,
+        name: str | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """Make a weight; it is registered under the attribute it is assigned to, else, after `build`, under its name.
+
+        shape: ints; () for a scalar. initializer: name, object or callable `(shape, dtype)`; glorot_uniform by default,
+        zeros for dtypes that are not floating. A weight that is not trainable is a buffer.
+        Raises ValueError for a shape with unknown sizes, or an initializer that gives another shape.
+        """
+        if isinstance(shape, str):  # Keras 2: the name came first
+            shape, name = options.pop("shape", initializer), shape
+            initializer = None if shape is initializer else initializer
+        if options:
+            raise TypeError(f"{self.described}: add_weight got unknown arguments {sorted(options)}.")
+        shape = as_shape(() if shape is None else shape)
+        if None in shape:
+            raise ValueError(
+                f"{self.described}: weight {name!r} has shape {shape}: every size must be known when it is built."
+            )
+        chosen = self._dtype if dtype is None else as_dtype(dtype)
+        if initializer is None:
+            initializer = "glorot_uniform" if chosen.is_floating_point else "zeros"
+        device = self._device or self._build_device or default_device()
+        with torch.inference_mode(False), torch.no_grad():
+            values = initializers.get(initializer)(shape, dtype=chosen)
+            values = torch.as_tensor(values).to(device=device, dtype=chosen, copy=True)
+        if tuple(values.shape) != shape:
+            raise ValueError(
+                f"{self.described}: the initializer of weight {name!r} gave shape {tuple(values.shape)}, not {shape}."
+            )
+        weight: Tensor = Weight(values, requires_grad=self._trainable) if trainable else values
+        info = WeightInfo(trainable, regularizers.get(regularizer), constraints.get(constraint))
+        self._pending[id(weight)] = (weight, name or "weight", info)
+        if self.built and not self._building:
+            self._register_pending()
+        return weight
+
+    def _register_pending(self) -> None:
+        """Register what was made and never assigned, under its name."""
+        for weight, name, info in list(self._pending.values()):
+            free = name.replace(".", "_").replace("/", "_")
+            count = 0
+            while hasattr(self, free):
+                count += 1
+                free = f"{name}_{count}"
+            self._register(free, weight, info)
+
+    def _register(self, attribute: str, weight: Tensor, info: WeightInfo) -> None:
+        del self._pending[id(weight)]
+        if info.trainable:
+            self.register_parameter(attribute, weight)  # type: ignore[arg-type]
+        else:
+            self.register_buffer(attribute, weight)
+        self._weight_info[attribute] = info
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Tensor):
+            pending = self._pending.get(id(value))
+            if pending is not None:
+                self.__dict__.pop(name, None)  # a placeholder such as `self.kernel = None`
+                return self._register(name, value, pending[2])
+            if isinstance(value, torch.nn.Parameter):
+                first = next((key for key, known in self._parameters.items() if known is value), name)
+                if first != name:
+                    self._aliases[name] = first  # a second name for one weight
+                    return None
+        elif isinstance(value, (list, tuple, dict)):
+            value = tracked(self, name, value)
+        super().__setattr__(name, value)
+        return None
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError as error:
+            alias = self.__dict__.get("_aliases", {}).get(name)
+            if alias is not None:
+                return getattr(self, alias)
+            if isinstance(getattr(type(self), name, None), property):
+                # Python asks here when a property's own code raised AttributeError; that is what must be told.
+                raise _property_error(self, name) from error
+            raise
+
+    # -- weights ------------------------------------------------------------------------------------------------------
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """All weights: of the layer itself the trainable ones first, then those of its sub-layers, in order."""
+        return Weights(self).all
+
+    @property
+    def variables(self) -> list[Tensor]:
+        """Keras's other name for `weights`."""
+        return self.weights
+
+    @property
+    def trainable_weights(self) -> list[Tensor]:
+        """The weights that training changes."""
+        return Weights(self).trainable
+
+    @property
+    def trainable_variables(self) -> list[Tensor]:
+        """Keras's other name for `trainable_weights`."""
+        return self.trainable_weights
+
+    @property
+    def non_trainable_weights(self) -> list[Tensor]:
+        """The weights that training leaves alone."""
+        return Weights(self).fixed
+
+    @property
+    def non_trainable_variables(self) -> list[Tensor]:
+        """Keras's other name for `non_trainable_weights`."""
+        return self.non_trainable_weights
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all weights as NumPy arrays, in the order of `weights`."""
+        return [to_numpy(weight) for weight in self.weights]
+
+    def set_weights(self, weights: list[Any]) -> None:
+        """Write all weights, in the order of `weights`. Raises ValueError for a wrong number or shape, before writing."""
+        own = Weights(self)
+        if len(weights) != len(own.all):
+            hint = "" if self.built else " It is not built yet: call it, or build(input_shape), first."
+            raise ValueError(f"{self.described}: set_weights got {len(weights)} arrays, expected {len(own.all)}.{hint}")
+        for position, (mine, given) in enumerate(zip(own.all, weights, strict=True)):
+            if tuple(mine.shape) != tuple(np.shape(given)):
+                raise ValueError(
+                    f"{self.described}: set_weights got shape {tuple(np.shape(given))} for {own.names[position]!r} (number "
+                    f"{position}), expected {tuple(mine.shape)}."
+                )
+        for name, mine, given in zip(own.names, own.all, weights, strict=True):
+            write(mine, given, name)
+
+    def count_params(self) -> int:
+        """Number of scalars in all weights. Raises ValueError if the layer is not built."""
+        self._require_built()
+        return sum(weight.numel() for weight in self.weights)
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """As torch's; raises ValueError if a layer is not built, since its parameters would be missing."""
+        if not CONTEXT.inferring:
+            self._require_built()
+        return super().named_parameters(*args, **kwargs)
+
+    def _require_built(self) -> None:
+        for module in self.modules():
+            if isinstance(module, KerasModule) and not module.built and module._makes_weights():
+                raise ValueError(
+                    f"{module.described} is not built: it has no parameters yet. Call it on data, or build(input_shape), "
+                    f"first."
+                )
+
+    def _makes_weights(self) -> bool:
+        """Whether being built may add weights."""
+        return True
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the layer's weights are trained; setting it reaches all sub-layers."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for name, parameter in self._parameters.items():
+            info = self._weight_info.get(name)
+            if parameter is not None and (info is None or info.trainable) and parameter.is_floating_point():
+                parameter.requires_grad_(self._trainable)
+        for child in self.children():
+            if isinstance(child, KerasModule):
+                child.trainable = value
+            else:
+                child.requires_grad_(self._trainable)
+
+    # -- torch --------------------------------------------------------------------------------------------------------
+
+    @property
+    def described(self) -> str:
+        """Class and name, for messages: `LSTM 'encoder'`."""
+        return f"{type(self).__name__} {self.name!r}"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the layer's weights, and of the floating inputs it takes."""
+        return self._dtype
+
+    compute_dtype = variable_dtype = dtype
+
+    def _where(self) -> torch.device:
+        """The device of the layer's weights, or where they would be."""
+        for module in self.modules():
+            for tensor in (*module._parameters.values(), *module._buffers.values()):
+                if tensor is not None:
+                    return tensor.device
+        return self._device or default_device()
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """As torch's, remembering a new dtype or device for weights that are not built yet."""
+        device = self._where()
+        probe = torch.empty(0, dtype=self._dtype, device=device)
+        moved = fn(probe)
+        if moved.dtype is not probe.dtype:
+            self._dtype = moved.dtype
+        if moved.device != probe.device or (self._device is None and not self.built and moved.device.type == "cpu"):
+            self._device = moved.device
+        return super()._apply(fn, recurse)
+
+
+def _property_error(module: KerasModule, name: str) -> Exception:
+    """What a property's code raised, as an error that `__getattr__` does not swallow."""
+    try:
+        getattr(type(module), name).fget(module)
+    except AttributeError as error:
+        return RuntimeError(f"{type(module).__name__}.{name} failed: {error}")
+    return RuntimeError(f"{type(module).__name__}.{name} failed the first time it was asked, and not the second.")

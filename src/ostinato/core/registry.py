@@ -1,0 +1,229 @@
+"""One closed registry of what a config may name, and the way from objects to configs and back.
+
+Built-in names resolve first, so that nothing registered can shadow one; nothing named in a config is ever imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import inspect
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+T = TypeVar("T")
+
+_BUILTIN: dict[tuple[str, str], Any] = {}  # (kind, name) -> class or function; kind as in `ostinato.layers`
+_BUILTIN_NAMES: dict[Any, tuple[str, str]] = {}
+_REGISTERED: dict[str, Any] = {}  # "package>name" -> class or function
+_REGISTERED_NAMES: dict[Any, str] = {}
+_SCOPES = threading.local()
+
+
+def builtin(kind: str, *names: str) -> Callable[[T], T]:
+    """Enter a class or function of the package under `kind`; by its own name, and by `names`, the first preferred."""
+
+    def enter(item: T) -> T:
+        own = getattr(item, "__name__", "")
+        for name in names or (own,):
+            _BUILTIN[kind, name] = item
+        if inspect.isclass(item):
+            _BUILTIN[kind, own] = item
+            _BUILTIN_NAMES[item] = (kind, own)
+        else:
+            _BUILTIN_NAMES.setdefault(item, (kind, names[0] if names else own))
+        return item
+
+    return enter
+
+
+def builtin_names(kind: str) -> list[str]:
+    """All built-in names of a kind, sorted."""
+    return sorted(name for each, name in _BUILTIN if each == kind)
+
+
+def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable[[T], T]:
+    """Let a class or function of one's own be named in configs, as `package>name`.
+
+    A class must have `get_config`. Raises ValueError if it does not, or if the name is taken by something else.
+
+    >>> import ostinato
+    >>> @ostinato.saving.register_keras_serializable(package="docs")
+    ... class Halve(ostinato.layers.Layer):
+    ...     def call(self, inputs):
+    ...         return inputs / 2
+    >>> ostinato.saving.get_registered_name(Halve)
+    'docs>Halve'
+    """
+
+    def register(item: T) -> T:
+        key = f"{package}>{name or item.__name__}"  # type: ignore[attr-defined]
+        if inspect.isclass(item) and not hasattr(item, "get_config"):
+            raise ValueError(f"register_keras_serializable: class {item.__name__} has no get_config method.")
+        known = _REGISTERED.get(key)
+        # A class defined again (a notebook cell run twice) replaces its former self.
+        if known is not None and getattr(known, "__qualname__", None) != getattr(item, "__qualname__", None):
+            raise ValueError(f"register_keras_serializable: {key!r} is taken by {known!r}.")
+        _REGISTERED[key] = item
+        _REGISTERED_NAMES[item] = key
+        return item
+
+    return register
+
+
+def get_registered_name(item: Any) -> str:
+    """The name under which `item` is registered, else its own name."""
+    return _REGISTERED_NAMES.get(item) or item.__name__
+
+
+def get_registered_object(name: str, custom_objects: dict[str, Any] | None = None) -> Any | None:
+    """What is registered as `name`, in `custom_objects` or an enclosing `custom_object_scope`; None if nothing is."""
+    for scope in (custom_objects or {}, *reversed(getattr(_SCOPES, "stack", []))):
+        if name in scope:
+            return scope[name]
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    return next((item for key, item in _REGISTERED.items() if key.split(">", 1)[1] == name), None)
+
+
+@contextlib.contextmanager
+def custom_object_scope(custom_objects: dict[str, Any]) -> Iterator[None]:
+    """Let configs name `custom_objects` (name to class or function) while the block runs, in this thread."""
+    if not hasattr(_SCOPES, "stack"):
+        _SCOPES.stack = []
+    _SCOPES.stack.append(custom_objects)
+    try:
+        yield
+    finally:
+        _SCOPES.stack.pop()
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a message: ` Did you mean 'lstm'?`, or nothing.
+
+    >>> nearest("sigmoyd", ["tanh", "sigmoid"])
+    " Did you mean 'sigmoid'?"
+    """
+    by_folded = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(str(name).lower(), list(by_folded), n=1)
+    return f" Did you mean {by_folded[close[0]]!r}?" if close else ""
+
+
+def find(kind: str, name: str, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The class or function called `name` among the built-ins of `kind`, else among what is registered.
+
+    Raises ValueError, with the nearest known name, if there is none.
+    """
+    found = _BUILTIN.get((kind, name))
+    if found is None:
+        found = get_registered_object(name, custom_objects)
+    if found is None:
+        what = kind.rstrip("s") if not kind.endswith("losses") else "loss"
+        raise ValueError(
+            f"{what} {name!r} is not known.{nearest(name, builtin_names(kind))} "
+            f"One of your own must be registered with register_keras_serializable, or passed in custom_objects."
+        )
+    return found
+
+
+def resolve(kind: str, identifier: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """An object of `kind` from a name, a config, a class, or the object itself; None stays None.
+
+    A name of a class gives an instance made without arguments.
+    """
+    if identifier is None:
+        return None
+    if isinstance(identifier, dict):
+        return deserialize_keras_object(identifier, custom_objects, kind=kind)
+    if isinstance(identifier, str):
+        identifier = find(kind, identifier, custom_objects)
+    if inspect.isclass(identifier):
+        return identifier()
+    if not callable(identifier):
+        raise ValueError(f"{kind}: expected a name, a config or a callable, got {identifier!r}.")
+    return identifier
+
+
+def serialize_keras_object(item: Any) -> Any:
+    """The config of an object: plain lists, dicts, strings and numbers.
+
+    Raises TypeError for what no config can hold.
+    """
+    if item is None or isinstance(item, (bool, int, float, str)):
+        return item
+    if isinstance(item, torch.dtype):
+        return str(item).removeprefix("torch.")
+    if isinstance(item, (np.generic, np.ndarray)):
+        return item.tolist()
+    if isinstance(item, tuple):
+        return {"class_name": "__tuple__", "items": [serialize_keras_object(each) for each in item]}
+    if isinstance(item, (list, torch.nn.ModuleList)):
+        return [serialize_keras_object(each) for each in item]
+    if isinstance(item, dict):
+        return {str(key): serialize_keras_object(value) for key, value in item.items()}
+    if hasattr(item, "get_config") and not inspect.isclass(item):
+        cls = type(item)
+        kind, name = _BUILTIN_NAMES.get(cls, (None, cls.__name__))
+        return {
+            "module": f"ostinato.{kind}" if kind else None,
+            "class_name": name,
+            "config": item.get_config(),
+            "registered_name": None if kind else get_registered_name(cls),
+        }
+    if callable(item) and item in _BUILTIN_NAMES:
+        return _BUILTIN_NAMES[item][1]
+    if callable(item) and hasattr(item, "__name__"):
+        return {
+            "module": None,
+            "class_name": "function",
+            "config": item.__name__,
+            "registered_name": get_registered_name(item),
+        }
+    raise TypeError(
+        f"serialize_keras_object: {item!r} of type {type(item).__name__} has no get_config and is no plain value."
+    )
+
+
+def deserialize_keras_object(config: Any, custom_objects: dict[str, Any] | None = None, kind: str | None = None) -> Any:
+    """The object that a config describes.
+
+    kind: where to look first for a class named without a module ("layers", "losses", ...).
+    Raises ValueError for a name that is neither built in, nor registered, nor in `custom_objects`.
+    """
+    if isinstance(config, list):
+        return [deserialize_keras_object(each, custom_objects) for each in config]
+    if not isinstance(config, dict):
+        return config
+    if "class_name" not in config:
+        return {key: deserialize_keras_object(value, custom_objects) for key, value in config.items()}
+    name, inner = config["class_name"], config.get("config", {})
+    if name == "__tuple__":
+        return tuple(deserialize_keras_object(each, custom_objects) for each in config["items"])
+    if name == "TensorShape" or (name == "__numpy__" and kind is None):
+        return tuple(inner.get("items", ()))
+    item = _locate(config, name, inner, custom_objects, kind)
+    if name == "function":
+        return item
+    with custom_object_scope(custom_objects or {}):
+        if hasattr(item, "from_config"):
+            return item.from_config(inner)
+        return item(**inner)
+
+
+def _locate(config: dict[str, Any], name: str, inner: Any, custom: dict[str, Any] | None, kind: str | None) -> Any:
+    """The class or function that a config names: in its module's kind, in the kind asked for, or registered."""
+    wanted = inner if name == "function" else name
+    kinds = [str(config.get("module") or "").rpartition(".")[2], kind]
+    for each in kinds:
+        if each and (each, wanted) in _BUILTIN:
+            return _BUILTIN[each, wanted]
+    found = get_registered_object(config.get("registered_name") or wanted, custom) or get_registered_object(
+        wanted, custom
+    )
+    if found is None and not any(kinds):
+        found = next((item for (_, known), item in _BUILTIN.items() if known == wanted), None)
+    return found if found is not None else find(kind or kinds[0] or "layers", wanted, custom)

@@ -1,0 +1,124 @@
+"""Which weights and modules a module owns, in Keras's order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ostinato.core.weights import WeightInfo
+
+
+class Weights:
+    """The weights of a module and of those in it, each once: its own trainable ones, its own others, its children's."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.all: list[Tensor] = []
+        self.names: list[str] = []
+        self.trainable: list[Tensor] = []
+        self.fixed: list[Tensor] = []
+        self.infos: list[WeightInfo | None] = []
+        self._seen: set[int] = set()
+        self._seen_modules: set[int] = set()
+        self._add(module, "")
+
+    def _add(self, module: torch.nn.Module, prefix: str) -> None:
+        if id(module) in self._seen_modules:
+            return
+        self._seen_modules.add(id(module))
+        infos: dict[str, WeightInfo] = module.__dict__.get("_weight_info", {})
+        for name, tensor in (*_parameters(module, infos), *_buffers(module)):
+            if id(tensor) in self._seen:
+                continue
+            self._seen.add(id(tensor))
+            self.all.append(tensor)
+            self.names.append(prefix + name)
+            self.infos.append(infos.get(name))
+            (self.trainable if tensor.requires_grad else self.fixed).append(tensor)
+        for name, child in module._modules.items():
+            if child is not None and name != "parametrizations":
+                self._add(child, f"{prefix}{name}.")
+
+    def penalties(self) -> list[Tensor]:
+        """The regularization penalty of each trainable weight that has one."""
+        pairs = zip(self.all, self.infos, strict=True)
+        return [
+            info.regularizer(weight)
+            for weight, info in pairs
+            if info is not None and info.regularizer is not None and weight.requires_grad
+        ]
+
+    def constrained(self) -> list[tuple[Tensor, Any]]:
+        """(weight, constraint) for each trainable weight that has one."""
+        pairs = zip(self.all, self.infos, strict=True)
+        return [(w, info.constraint) for w, info in pairs if info is not None and info.constraint is not None]
+
+
+def _parameters(module: torch.nn.Module, infos: dict[str, WeightInfo]) -> Iterator[tuple[str, Tensor]]:
+    """A module's own parameters: in the order in which they were made, then others as they were registered.
+
+    A parametrized weight is where torch.nn.utils.parametrize put it.
+    """
+    parametrized = module._modules.get("parametrizations")
+    names = [name for name, info in infos.items() if info.trainable]
+    names += [name for name in module._parameters if name not in infos]
+    if parametrized is not None:
+        names += [name for name in parametrized._modules if name not in names]  # type: ignore[union-attr]
+    for name in names:
+        tensor = module._parameters.get(name)
+        if tensor is not None:
+            yield name, tensor
+        elif parametrized is not None and name in parametrized._modules:  # type: ignore[operator]
+            for inner, original in torch.nn.Module.named_parameters(parametrized._modules[name], recurse=False):  # type: ignore[index]
+                yield f"parametrizations.{name}.{inner}", original
+
+
+def _buffers(module: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in module._buffers.items():
+        if tensor is not None and name not in module._non_persistent_buffers_set:
+            yield name, tensor
+
+
+def tracked(owner: torch.nn.Module, name: str, value: Any) -> Any:
+    """A list, tuple or dict as it is to be kept under `owner.name`, so that the modules in it are seen.
+
+    One of modules only becomes a ModuleList or ModuleDict, which also sees what is added later. In one that holds
+    other things too the modules are registered, and the container stays what it is.
+    """
+    modules = list(_modules_in(value))
+    if not modules:
+        return value
+    container = _container(value)
+    if container is not None:
+        return container
+    owner._modules[f"{name}_modules"] = torch.nn.ModuleList(modules)
+    return value
+
+
+def _container(value: Any) -> torch.nn.Module | None:
+    """A container of modules only, with nested ones inside it, as torch's; None if something else is in it."""
+    if isinstance(value, torch.nn.Module):
+        return value
+    if isinstance(value, dict):
+        children = [_container(each) for each in value.values()]
+        named = all(isinstance(key, str) and "." not in key and key for key in value)
+        if not named or any(child is None for child in children):
+            return None
+        return torch.nn.ModuleDict(dict(zip(value, children, strict=True)))  # type: ignore[arg-type]
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        children = [_container(each) for each in value]
+        return None if any(child is None for child in children) else torch.nn.ModuleList(children)  # type: ignore[arg-type]
+    return None
+
+
+def _modules_in(value: Any) -> Iterator[torch.nn.Module]:
+    if isinstance(value, torch.nn.Module):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _modules_in(each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _modules_in(each)

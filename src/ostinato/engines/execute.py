@@ -1,0 +1,114 @@
+"""The only door to the engines: compacts masks, splits stacks, selects, and differentiates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ostinato.engines import operators, select
+from ostinato.engines.base import Engine
+from ostinato.engines.flat import leaves, results, with_leaves, with_results
+from ostinato.engines.reference import differentiate
+from ostinato.engines.spec import spec_of
+from ostinato.recurrence.base import Problem, Scanned
+from ostinato.recurrence.masks import compact
+from ostinato.recurrence.stack import Stack
+
+
+def execute(problems: Sequence[Problem], engine: str = "auto") -> list[Scanned]:
+    """Run problems, each on the fastest engine willing to.
+
+    Several at a time (the two directions of a Bidirectional) so that an engine may run them together.
+    """
+    return [_run(problem, engine) for problem in problems]
+
+
+def _run(problem: Problem, engine: str) -> Scanned:
+    if problem.mask is not None:
+        return _run_masked(problem, problem.mask, engine)
+    if isinstance(problem.recurrence, Stack):
+        return _run_stack(problem, problem.recurrence, engine)
+    if torch.compiler.is_compiling() and operators.expresses(problem):
+        return operators.run(problem)
+    spec = spec_of(problem)
+    chosen = select.select(spec, engine)
+    if select._observers:
+        select.observed(problem.owner, spec, chosen)
+    if chosen.differentiable or not spec.gradients:
+        return chosen.forward(problem)[0]
+    return _differentiable(problem, chosen)
+
+
+def _run_masked(problem: Problem, mask: Tensor, engine: str) -> Scanned:
+    compacted = compact(problem.inputs, mask, problem.reverse)
+    dense = dataclasses.replace(problem, inputs=compacted.inputs, mask=None, lengths=compacted.lengths, reverse=False)
+    scanned = _run(dense, engine)
+    if scanned.outputs is not None:
+        scanned.outputs = compacted.restore(scanned.outputs)
+    return scanned
+
+
+def _run_stack(problem: Problem, stack: Stack, engine: str) -> Scanned:
+    """Each recurrence over the whole sequence before the next, so that each gets an engine of its own."""
+    inputs, reverse, states = problem.inputs, problem.reverse, []
+    top = len(stack.recurrences) - 1
+    for position, (recurrence, state) in enumerate(zip(stack.recurrences, problem.state, strict=True)):
+        scanned = _run(
+            dataclasses.replace(
+                problem,
+                recurrence=recurrence,
+                inputs=inputs,
+                state=state,
+                reverse=reverse,
+                sequences=problem.sequences or position < top,
+            ),
+            engine,
+        )
+        states.append(scanned.state)
+        inputs, reverse = scanned.outputs, False  # outputs are in processing order already
+    return Scanned(scanned.outputs if problem.sequences else None, scanned.last, tuple(states))
+
+
+def _differentiable(problem: Problem, engine: Engine) -> Scanned:
+    shape: list[Scanned] = []
+    tensors = _Recurrent.apply(problem, engine, shape, *leaves(problem))
+    return with_results(shape[0], tensors)
+
+
+class _Recurrent(torch.autograd.Function):
+    """The only autograd.Function of the house: an engine's forward with the same engine's backward.
+
+    A backward that is itself to be differentiated (`create_graph=True`) differentiates the reference loop instead.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, problem: Problem, engine: Engine, shape: list[Scanned], *tensors: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        scanned, ctx.saved = engine.forward(problem)
+        shape.append(scanned)
+        ctx.engine = engine
+        # Saving the tensors keeps their versions, so that a weight changed in place before backward is an error.
+        ctx.save_for_backward(*tensors)
+        ctx.problem = with_leaves(problem, [None] * len(tensors))
+        return tuple(_own(y, tensors) for y in results(scanned))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+        tensors = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            problem = with_leaves(ctx.problem, tensors)
+            found = differentiate(problem, grads, create_graph=True)
+        else:
+            found = list(ctx.engine.backward(ctx.saved, grads))
+        wanted = ctx.needs_input_grad[3:]
+        return (None, None, None, *(g if want else None for g, want in zip(found, wanted, strict=True)))
+
+
+def _own(result: Tensor, tensors: Sequence[Tensor | None]) -> Tensor:
+    """A result that is no input: the state after zero steps is the state before them."""
+    return result.clone() if any(result is tensor for tensor in tensors) else result

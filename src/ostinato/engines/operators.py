@@ -1,0 +1,144 @@
+"""The recurrences as torch operators, `torch.ops.ostinato.lstm` and its like: what compilers and exporters see.
+
+Eager calls do not come this way. A compiler cannot look into an engine, so it gets one opaque operator per recurrence,
+with a shape function and a backward operator. The backward operator runs the forward again: what an engine saves is its
+own affair and does not fit into an operator's signature.
+
+`lstm(inputs, state, weights, lengths, options, reverse, sequences) -> [outputs?, last, *state]` with inputs
+`(time, batch, features)`, state and weights as lists of tensors in the recurrence's order, absent weights left out and
+named in options (a JSON text).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ostinato.engines import select
+from ostinato.engines.flat import leaves, results
+from ostinato.engines.spec import spec_of
+from ostinato.recurrence.activations import KNOWN
+from ostinato.recurrence.base import Problem, Recurrence, Scanned
+from ostinato.recurrence.gru import GRU
+from ostinato.recurrence.lstm import LSTM
+from ostinato.recurrence.simple_rnn import SimpleRNN
+
+RECURRENCES: dict[str, type[Recurrence]] = {"simple_rnn": SimpleRNN, "gru": GRU, "lstm": LSTM}
+_ARGUMENTS = (
+    "Tensor inputs, Tensor[] state, Tensor[] weights, Tensor? lengths, str options, bool reverse, bool sequences"
+)
+
+
+def expresses(problem: Problem) -> bool:
+    """Whether the problem can be written as an operator call: a recurrence of the table, with known activations."""
+    return RECURRENCES.get(problem.recurrence.name) is type(problem.recurrence) and "custom" not in (
+        value for _, value in problem.recurrence.facts()
+    )
+
+
+def run(problem: Problem) -> Scanned:
+    """The problem through its operator."""
+    weights = [tensor for tensor in problem.recurrence.tensors() if tensor is not None]
+    operator = getattr(torch.ops.ostinato, problem.recurrence.name)
+    found = operator(
+        problem.inputs,
+        list(problem.state),
+        weights,
+        problem.lengths,
+        _options(problem.recurrence),
+        problem.reverse,
+        problem.sequences,
+    )
+    outputs = found.pop(0) if problem.sequences else None
+    return Scanned(outputs, found[0], tuple(found[1:]))
+
+
+def _options(recurrence: Recurrence) -> str:
+    return json.dumps(dict(recurrence.facts()))
+
+
+def _problem(
+    name: str,
+    inputs: Tensor,
+    state: list[Tensor],
+    weights: list[Tensor],
+    lengths: Tensor | None,
+    options: str,
+    reverse: bool,
+    sequences: bool,
+) -> Problem:
+    cls, rest, facts = RECURRENCES[name], iter(weights), json.loads(options)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        value = facts[field.name]
+        if field.metadata.get("static"):
+            values[field.name] = KNOWN[value] if isinstance(value, str) else value
+        else:
+            values[field.name] = None if value is None else next(rest)
+    recurrence = cls(**values)
+    return Problem(recurrence, inputs, tuple(state), None, lengths, reverse, sequences)
+
+
+def _register(library: torch.library.Library, name: str) -> None:
+    library.define(f"{name}({_ARGUMENTS}) -> Tensor[]")
+    library.define(f"{name}_backward(Tensor[] grads, {_ARGUMENTS}) -> Tensor[]")
+
+    def forward(*arguments: Any) -> list[Tensor]:
+        problem = _problem(name, *arguments)
+        with torch.no_grad():
+            scanned = select.select(spec_of(problem)).forward(problem)[0]
+        # An operator's results are its own: no input, no view, no two the same (h is both output and state).
+        return [result.clone(memory_format=torch.contiguous_format) for result in results(scanned)]
+
+    def forward_shapes(*arguments: Any) -> list[Tensor]:
+        problem = _problem(name, *arguments)
+        time = problem.inputs.shape[0]
+        states = [h.new_empty(h.shape) for h in problem.state]
+        last = problem.state[0]
+        outputs = [last.new_empty((time, *last.shape))] if problem.sequences else []
+        return [*outputs, last.new_empty(last.shape), *states]
+
+    def backward(grads: list[Tensor], *arguments: Any) -> list[Tensor]:
+        problem = _problem(name, *arguments)
+        engine = select.select(spec_of(problem)._replace(gradients=True))
+        with torch.no_grad():
+            saved = engine.forward(problem)[1]
+            found = engine.backward(saved, grads)
+        tensors = leaves(problem)
+        return [
+            torch.zeros_like(x) if g is None else g.contiguous()
+            for x, g in zip(tensors, found, strict=True)
+            if x is not None
+        ]
+
+    def backward_shapes(grads: list[Tensor], *arguments: Any) -> list[Tensor]:
+        return [x.new_empty(x.shape) for x in leaves(_problem(name, *arguments)) if x is not None]
+
+    def keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+        x, state, weights, lengths, *ctx.options = inputs
+        ctx.states = len(state)
+        ctx.save_for_backward(x, *state, *weights, *([] if lengths is None else [lengths]))
+        ctx.has_lengths = lengths is not None
+
+    def differentiate(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
+        x, *rest = ctx.saved_tensors
+        lengths = rest.pop() if ctx.has_lengths else None
+        state, weights = rest[: ctx.states], rest[ctx.states :]
+        operator = getattr(torch.ops.ostinato, f"{name}_backward")
+        dx, *found = operator(grads, x, state, weights, lengths, *ctx.options)
+        return dx, found[: ctx.states], found[ctx.states :], None, None, None, None
+
+    library.impl(name, forward, "CompositeExplicitAutograd")
+    library.impl(f"{name}_backward", backward, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"ostinato::{name}", forward_shapes, lib=library)
+    torch.library.register_fake(f"ostinato::{name}_backward", backward_shapes, lib=library)
+    torch.library.register_autograd(f"ostinato::{name}", differentiate, setup_context=keep, lib=library)
+
+
+_LIBRARY = torch.library.Library("ostinato", "DEF")  # lives as long as the process: the operators go with it
+for _name in RECURRENCES:
+    _register(_LIBRARY, _name)

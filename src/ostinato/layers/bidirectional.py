@@ -1,0 +1,217 @@
+"""`Bidirectional`: one recurrent layer forwards, one backwards, over the same sequence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ostinato.core.layer import Layer
+from ostinato.core.masks import first_mask
+from ostinato.core.registry import builtin, custom_object_scope
+from ostinato.core.shapes import is_shape, normalise
+from ostinato.engines.execute import execute
+from ostinato.layers.rnn import RNN
+from ostinato.recurrence.nests import Nest, flatten, map_nest, pack_like
+
+MERGE_MODES = ("concat", "sum", "ave", "mul", None)
+
+
+@builtin("layers")
+class Bidirectional(Layer):
+    """Runs a recurrent layer over its input in both directions and merges the two outputs.
+
+    layer: a recurrent layer; a fresh copy of it, made from its config, is the forward half, and another with
+    `go_backwards` flipped the backward half. backward_layer: to be used as the backward half instead; it must run in the
+    other direction, and be like `layer` in stateful, return_sequences and return_state. merge_mode: "concat" (along the
+    last axis), "sum", "ave", "mul", or None to return both. weights: initial weights, the forward half's first.
+
+    Called as the layer is. initial_state: the forward half's states, then the backward half's, in one list, or a pair
+    (forward, backward). With return_state, returns `(output, *forward_states, *backward_states)`. The backward half's
+    sequence is turned round, so that both halves speak of the same step.
+
+    >>> import torch, ostinato
+    >>> layer = ostinato.layers.Bidirectional(ostinato.layers.GRU(4, return_sequences=True))
+    >>> layer(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 5, 8])
+    """
+
+    supports_masking = True
+
+    def __init__(
+        self,
+        layer: Any,
+        merge_mode: str | None = "concat",
+        weights: Any = None,
+        backward_layer: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        if merge_mode not in MERGE_MODES:
+            raise ValueError(f"Bidirectional: merge_mode must be one of {MERGE_MODES}, got {merge_mode!r}.")
+        for each in (layer, backward_layer):
+            if each is not None and not isinstance(each, RNN):
+                raise ValueError(
+                    f"Bidirectional: expected a recurrent layer (RNN, LSTM, ...), got {type(each).__name__}."
+                )
+        super().__init__(**kwargs)
+        self.merge_mode = merge_mode
+        self.forward_layer = _copy(layer, f"forward_{layer.name}", layer.go_backwards)
+        if backward_layer is None:
+            backward_layer = _copy(layer, f"backward_{layer.name}", not layer.go_backwards)
+        else:
+            _check_opposite(layer, backward_layer)
+        self.backward_layer = backward_layer
+        self._initial_weights = weights
+        for half in (self.forward_layer, self.backward_layer):
+            half.zero_output_for_mask = True
+        if not self._trainable:
+            self.trainable = False
+
+    # -- shapes -------------------------------------------------------------------------------------------------------
+
+    def build(self, sequences_shape: Any) -> None:
+        for half in (self.forward_layer, self.backward_layer):
+            half._build_device = self._build_device
+            half.build(sequences_shape)
+        self.input_spec = self.forward_layer.input_spec
+        if self._initial_weights is not None:
+            self.built = True
+            self.set_weights(self._initial_weights)
+            self._initial_weights = None
+
+    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
+        """Shape of the merged output, or a tuple of outputs and states."""
+        forward, *states = self._split(self.forward_layer.compute_output_shape(sequences_shape))
+        backward, *others = self._split(self.backward_layer.compute_output_shape(sequences_shape))
+        if self.merge_mode is None:
+            outputs = [forward, backward]
+        elif self.merge_mode == "concat":
+            pairs = iter(flatten(normalise(backward), is_shape))
+            outputs = [map_nest(lambda a: (*a[:-1], a[-1] + next(pairs)[-1]), normalise(forward), is_shape)]
+        else:
+            outputs = [forward]
+        found = (*outputs, *states, *others)
+        return found if len(found) > 1 else found[0]
+
+    def _split(self, output: Any) -> tuple[Any, ...]:
+        """(output, *states) of what a half returns."""
+        return tuple(output) if self.return_state else (output,)
+
+    def compute_mask(self, inputs: Nest, mask: Nest = None) -> Nest:
+        """The mask of the merged output sequence, if there is one."""
+        own = self.forward_layer.compute_mask(inputs, mask)
+        merged = first_mask(own)
+        if merged is None:
+            return None
+        outputs = [merged, merged] if self.merge_mode is None else [merged]
+        if not self.return_state:
+            return outputs if len(outputs) > 1 else merged
+        return outputs + [None] * (len(self.forward_layer._sizes) + len(self.backward_layer._sizes))
+
+    # -- calling ------------------------------------------------------------------------------------------------------
+
+    def call(self, sequences: Nest, initial_state: Nest = None, mask: Nest = None, training: bool = False) -> Any:
+        states = self._halve(initial_state)
+        halves = (self.forward_layer, self.backward_layer)
+        if all(type(half).call is RNN.call for half in halves):
+            problems = [h.problem(sequences, s, mask, training) for h, s in zip(halves, states, strict=True)]
+            scanned = execute(problems)
+            results = [h.finish(s, p.mask) for h, s, p in zip(halves, scanned, problems, strict=True)]
+            for half, result in zip(halves, results, strict=True):
+                if half.activity_regularizer is not None:
+                    half._regularize_activity(result)
+        else:  # a subclass with a call of its own
+            results = [h(sequences, initial_state=s, mask=mask) for h, s in zip(halves, states, strict=True)]
+        (forward, *first), (backward, *second) = (self._split(result) for result in results)
+        if self.return_sequences:
+            axis = 0 if self.forward_layer.time_major else 1
+            backward = map_nest(lambda leaf: leaf.flip(axis), backward)
+        found = (*self._merge(forward, backward), *first, *second)
+        return found if len(found) > 1 else found[0]
+
+    def _merge(self, forward: Nest, backward: Nest) -> tuple[Nest, ...]:
+        if self.merge_mode is None:
+            return forward, backward
+        pairs = zip(flatten(forward), flatten(backward), strict=True)
+        return (pack_like(forward, [self._merge_leaves(a, b) for a, b in pairs]),)
+
+    def _merge_leaves(self, forward: Tensor, backward: Tensor) -> Tensor:
+        if self.merge_mode == "concat":
+            return torch.cat([forward, backward], dim=-1)
+        if self.merge_mode == "mul":
+            return forward * backward
+        total = forward + backward
+        return total / 2 if self.merge_mode == "ave" else total
+
+    def _halve(self, initial_state: Nest) -> tuple[Nest, Nest]:
+        """The states for each half: a pair as it stands, a flat list split by what each half needs."""
+        if initial_state is None:
+            return None, None
+        leaves = flatten(initial_state)
+        first, second = len(self.forward_layer._sizes), len(self.backward_layer._sizes)
+        if len(leaves) != first + second:
+            raise ValueError(
+                f"{self.described}: initial_state has {len(leaves)} tensor(s); the forward half carries {first} and the "
+                f"backward half {second}. Pass them in one list, the forward half's first."
+            )
+        return leaves[:first], leaves[first:]
+
+    # -- states and options: those of the halves ----------------------------------------------------------------------
+
+    @property
+    def return_sequences(self) -> bool:
+        """Whether whole sequences are returned."""
+        return self.forward_layer.return_sequences
+
+    @property
+    def return_state(self) -> bool:
+        """Whether the final states are returned too."""
+        return self.forward_layer.return_state
+
+    @property
+    def stateful(self) -> bool:
+        """Whether the halves start where their last call ended."""
+        return self.forward_layer.stateful
+
+    @property
+    def states(self) -> Nest:
+        """The recorded states, the forward half's first; None if there are none."""
+        halves = (self.forward_layer.states, self.backward_layer.states)
+        return None if None in [None if h is None else 0 for h in halves] else [*halves[0], *halves[1]]
+
+    def reset_states(self, states: Nest = None) -> None:
+        """Forget the recorded states of both halves, or set them as `initial_state` would."""
+        forward, backward = self._halve(states)
+        self.forward_layer.reset_states(forward)
+        self.backward_layer.reset_states(backward)
+
+    def reset_state(self) -> None:
+        """Keras 3's name for `reset_states()`."""
+        self.reset_states()
+
+    def _asks_for_dtype(self) -> bool:
+        return self.forward_layer._asks_for_dtype()
+
+    def _differs_in_training(self) -> bool:
+        return self.forward_layer._differs_in_training() or self.backward_layer._differs_in_training()
+
+
+def _copy(layer: RNN, name: str, go_backwards: bool) -> RNN:
+    """A layer with the same options and fresh weights. Its classes need not be registered: they are known here."""
+    known = {type(module).__name__: type(module) for module in layer.modules() if isinstance(module, Layer)}
+    with custom_object_scope(known):
+        config = {**layer.get_config(), "name": name, "go_backwards": go_backwards}
+        return type(layer).from_config(config)
+
+
+def _check_opposite(layer: RNN, backward_layer: RNN) -> None:
+    if backward_layer.go_backwards == layer.go_backwards:
+        raise ValueError(
+            f"Bidirectional: backward_layer must run in the other direction than layer; both have "
+            f"go_backwards={layer.go_backwards}."
+        )
+    for option in ("stateful", "return_sequences", "return_state"):
+        mine, other = getattr(layer, option), getattr(backward_layer, option)
+        if mine != other:
+            raise ValueError(f"Bidirectional: layer and backward_layer must agree in {option}, got {mine} and {other}.")

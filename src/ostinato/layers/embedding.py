@@ -1,0 +1,92 @@
+"""`Embedding`: whole numbers to vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ostinato.core import constraints, initializers, regularizers
+from ostinato.core.layer import Layer
+from ostinato.core.registry import builtin
+
+
+@builtin("layers")
+class Embedding(Layer):
+    """A row of a table for each index.
+
+    input_dim: number of rows, the largest index + 1. output_dim: length of a row. embeddings_initializer,
+    embeddings_regularizer, embeddings_constraint: of the table. mask_zero: index 0 is padding, to be masked in what
+    follows; its row is an ordinary trainable one.
+
+    Called with integers of any shape `(...)`; returns `(..., output_dim)`. Raises TypeError for indices that are no
+    integers, IndexError for one outside `[0, input_dim)`.
+
+    >>> import torch, ostinato
+    >>> ostinato.layers.Embedding(10, 4)(torch.tensor([[1, 2, 3]])).shape
+    torch.Size([1, 3, 4])
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        mask_zero: bool = False,
+        input_length: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if input_length is not None and "input_shape" not in kwargs:  # Keras 2
+            kwargs["input_shape"] = (input_length,)
+        super().__init__(**kwargs)
+        for what, size in (("input_dim", input_dim), ("output_dim", output_dim)):
+            if isinstance(size, bool) or not hasattr(size, "__index__") or int(size) < 1:
+                raise ValueError(f"Embedding: {what} must be a positive whole number, got {size!r}.")
+        self.input_dim, self.output_dim = int(input_dim), int(output_dim)
+        self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
+        self.embeddings_constraint = constraints.get(embeddings_constraint)
+        self.mask_zero = mask_zero
+
+    def build(self, input_shape: Any = None) -> None:
+        self.embeddings = self.add_weight(
+            shape=(self.input_dim, self.output_dim),
+            initializer=self.embeddings_initializer,
+            regularizer=self.embeddings_regularizer,
+            constraint=self.embeddings_constraint,
+            name="embeddings",
+        )
+
+    def call(self, inputs: Tensor) -> Tensor:
+        try:
+            return torch.nn.functional.embedding(inputs, self.embeddings)
+        except IndexError:
+            low, high = int(inputs.min()), int(inputs.max())
+        raise IndexError(
+            f"{self.described}: indices must be in [0, {self.input_dim}), got {low} to {high}. Make input_dim at least the "
+            f"largest index + 1."
+        )
+
+    def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
+        """True where the index is not 0, with mask_zero; else None."""
+        return inputs != 0 if self.mask_zero else None
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """`(..., output_dim)`."""
+        return (*input_shape, self.output_dim)
+
+    def _admit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        (inputs, *rest), kwargs = super()._admit(args, kwargs)
+        if not isinstance(inputs, Tensor):
+            raise TypeError(f"{self.described}: expected a tensor or array of integers, got {type(inputs).__name__}.")
+        if inputs.is_floating_point() or inputs.is_complex() or inputs.dtype is torch.bool:
+            raise TypeError(
+                f"{self.described}: indices must be integers, got {inputs.dtype}. Cast them, say with .long() or "
+                f".astype('int64'), if they are whole numbers."
+            )
+        if inputs.dtype not in (torch.int32, torch.int64):
+            inputs = inputs.to(torch.int64)
+        return (inputs, *rest), kwargs

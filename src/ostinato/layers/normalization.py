@@ -1,0 +1,148 @@
+"""`BatchNormalization`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ostinato.core import constraints, initializers, regularizers
+from ostinato.core.input_spec import InputSpec
+from ostinato.core.layer import Layer
+from ostinato.core.masks import first_mask
+from ostinato.core.registry import builtin
+
+
+@builtin("layers")
+class BatchNormalization(Layer):
+    """Mean 0 and variance 1 for each feature, over the batch (Ioffe & Szegedy, 2015, arXiv:1502.03167).
+
+    ::
+
+        y = gamma * (x - mean) / sqrt(variance + epsilon) + beta
+
+    In training mean and variance are the batch's (steps that are masked do not count), and the moving ones follow as
+    `moving = momentum * moving + (1 - momentum) * batch`, the variance as it is (biased), unlike torch's; in inference,
+    and if the layer is not trainable, the moving ones are used.
+
+    axis: of the features. momentum, epsilon: as above. center, scale: whether there is a beta, a gamma.
+
+    >>> import torch, ostinato
+    >>> layer = ostinato.layers.BatchNormalization()
+    >>> layer(torch.randn(8, 3), training=True).mean(0).abs().max().item() < 1e-6
+    True
+    """
+
+    supports_masking = True
+
+    def __init__(
+        self,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        moving_mean_initializer: Any = "zeros",
+        moving_variance_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.axis, self.momentum, self.epsilon = axis, momentum, epsilon
+        self.center, self.scale = center, scale
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
+        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
+        self.beta_regularizer = regularizers.get(beta_regularizer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self.beta_constraint = constraints.get(beta_constraint)
+        self.gamma_constraint = constraints.get(gamma_constraint)
+
+    def build(self, input_shape: Any) -> None:
+        rank = len(input_shape)
+        if not -rank <= self.axis < rank or input_shape[self.axis] is None:
+            raise ValueError(
+                f"{self.described}: axis {self.axis} of the input must be there and known, got {tuple(input_shape)}."
+            )
+        shape = (input_shape[self.axis],)
+        self.gamma: Tensor | None = None
+        self.beta: Tensor | None = None
+        if self.scale:
+            self.gamma = self.add_weight(
+                shape=shape,
+                initializer=self.gamma_initializer,
+                regularizer=self.gamma_regularizer,
+                constraint=self.gamma_constraint,
+                name="gamma",
+            )
+        if self.center:
+            self.beta = self.add_weight(
+                shape=shape,
+                initializer=self.beta_initializer,
+                regularizer=self.beta_regularizer,
+                constraint=self.beta_constraint,
+                name="beta",
+            )
+        self.moving_mean = self.add_weight(
+            shape=shape, initializer=self.moving_mean_initializer, trainable=False, name="moving_mean"
+        )
+        self.moving_variance = self.add_weight(
+            shape=shape, initializer=self.moving_variance_initializer, trainable=False, name="moving_variance"
+        )
+        self.input_spec = InputSpec(ndim=rank, axes={self.axis: shape[0]})
+
+    def call(self, inputs: Tensor, training: bool = False, mask: Any = None) -> Tensor:
+        x = inputs.movedim(self.axis, -1)
+        rows = x.reshape(-1, x.shape[-1])
+        if not training or not self._trainable:
+            rows = torch.batch_norm(
+                rows, self.gamma, self.beta, self.moving_mean, self.moving_variance, False, 0.0, self.epsilon, False
+            )
+        elif (used := first_mask(mask)) is not None:
+            mean, variance = _moments(x, used)
+            self._follow(mean, variance)
+            rows = self._normalise(rows, mean, variance)
+        else:
+            with torch.no_grad():
+                variance, mean = torch.var_mean(rows, dim=0, correction=0)
+                self._follow(mean, variance)
+            rows = torch.batch_norm(rows, self.gamma, self.beta, None, None, True, 0.0, self.epsilon, False)
+        return rows.reshape(x.shape).movedim(-1, self.axis)
+
+    def _normalise(self, rows: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """Written out, since gradients flow through the masked mean and variance."""
+        rows = (rows - mean) * torch.rsqrt(variance + self.epsilon)
+        rows = rows if self.gamma is None else rows * self.gamma
+        return rows if self.beta is None else rows + self.beta
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the moving statistics towards a batch's."""
+        self.moving_mean.lerp_(mean, 1 - self.momentum)
+        self.moving_variance.lerp_(variance, 1 - self.momentum)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """That of the input."""
+        return tuple(input_shape)
+
+    def _differs_in_training(self) -> bool:
+        return self._trainable
+
+
+def _moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance over the used rows; x: `(..., features)`, mask: its leading dimensions."""
+    used = mask.reshape(mask.shape + (1,) * (x.dim() - mask.dim())).expand(*x.shape[:-1], 1)
+    weights = used.to(x.dtype)
+    axes = tuple(range(x.dim() - 1))
+    count = weights.sum() + 1e-7
+    x = x.masked_fill(~used, 0)
+    mean = (x * weights).sum(axes) / count
+    variance = ((x - mean).square() * weights).sum(axes) / count
+    return mean, variance

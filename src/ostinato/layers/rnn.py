@@ -1,0 +1,305 @@
+"""`RNN`: a cell run over sequences, with Keras's options on top."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ostinato.core.cell import Cell, output_size, recurrence_structure, state_structure, zero_state
+from ostinato.core.context import CONTEXT
+from ostinato.core.input_spec import InputSpec
+from ostinato.core.layer import Layer
+from ostinato.core.masks import first_mask
+from ostinato.core.registry import builtin
+from ostinato.core.shapes import is_shape, is_size, normalise, size_to_shape
+from ostinato.engines.execute import execute
+from ostinato.layers.keras_cell import check_cell, recurrence_of
+from ostinato.layers.stacked import StackedRNNCells
+from ostinato.recurrence.base import Problem, Scanned
+from ostinato.recurrence.nests import Nest, describe, flatten, is_nested, map_nest, pack_like
+
+
+@builtin("layers")
+class RNN(Layer):
+    """Runs a cell over the time axis of its input.
+
+    cell: a cell, or a list of cells, which are stacked. Besides the built-in ones any layer will do that has
+    `call(inputs, states) -> (output, new_states)` and `state_size`: an int or a shape for one state, or a nest (list,
+    tuple, dict) of them; `output_size` (default: the first state's), `build` and `get_initial_state(batch_size)` are
+    used where defined. Inputs, states and outputs may be nests of tensors.
+    return_sequences: the output of every step rather than the last. return_state: the final states too.
+    go_backwards: from the last step to the first; outputs are in processing order. stateful: start where the last call
+    ended, row by row. unroll: accepted; changes no result. zero_output_for_mask: zeros, rather than the output before,
+    at masked steps of a sequence. time_major: inputs and outputs are `(time, batch, ...)`.
+
+    Called with `(sequences, initial_state=None, mask=None, training=None)`: sequences `(batch, time, ...)`; mask
+    `(batch, time)`, True = use the step. Returns `(batch, ...)`, or `(batch, time, ...)` with return_sequences; with
+    return_state a tuple of that and the states. Raises ValueError for inputs, states or masks of a wrong shape.
+
+    >>> import torch, ostinato
+    >>> layer = ostinato.layers.RNN(ostinato.layers.LSTMCell(4), return_sequences=True)
+    >>> layer(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 5, 4])
+    """
+
+    supports_masking = True
+    _mutable_options = ("name", "trainable", "stateful", "return_sequences", "return_state")
+
+    def __init__(
+        self,
+        cell: Any,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        time_major: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if isinstance(cell, (list, tuple)):
+            cell = StackedRNNCells(cell)
+        check_cell(cell, type(self).__name__)
+        self.cell = cell
+        self.return_sequences, self.return_state = return_sequences, return_state
+        self.go_backwards, self.stateful, self.unroll = go_backwards, stateful, unroll
+        self.zero_output_for_mask, self.time_major = zero_output_for_mask, time_major
+        self._states: Nest = None
+        self._structure = recurrence_structure(cell)
+        self._sizes = [size_to_shape(size) for size in flatten(self._structure, is_size)]
+        if not self._trainable and isinstance(cell, Layer):
+            cell.trainable = False
+
+    # -- shapes -------------------------------------------------------------------------------------------------------
+
+    def build(self, sequences_shape: Any) -> None:
+        """Build the cell for one step of the sequences."""
+        shapes = normalise(sequences_shape)
+        step_shape = map_nest(self._without_time, shapes, is_shape)
+        if isinstance(self.cell, Layer) and not self.cell.built:
+            self.cell._build_device = self._build_device
+            self.cell.build(step_shape)
+        specs = map_nest(
+            lambda shape: InputSpec(
+                ndim=len(shape),
+                axes={axis: size for axis, size in enumerate(shape) if axis > 1},
+                layout=", ".join(["(time", "batch"] if self.time_major else ["(batch", "time"])
+                + "".join([", features"] * (len(shape) == 3) + [", any"] * (len(shape) - 2) * (len(shape) > 3))
+                + ")",
+            ),
+            shapes,
+            is_shape,
+        )
+        self.input_spec = specs if is_nested(specs) else specs
+
+    def _without_time(self, shape: Any) -> tuple[int | None, ...]:
+        if len(shape) < 2 or (isinstance(self.cell, Cell) and len(shape) < 3):
+            raise ValueError(f"{self.described}: expected input (batch, time, features), got {tuple(shape)}.")
+        return (shape[1] if self.time_major else shape[0], *shape[2:])
+
+    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
+        """Shape of the output, or a tuple of it and those of the states."""
+        first = flatten(normalise(sequences_shape), is_shape)[0]
+        batch, time = (first[1], first[0]) if self.time_major else (first[0], first[1])
+        lead = ((time, batch) if self.time_major else (batch, time)) if self.return_sequences else (batch,)
+        output = map_nest(lambda size: (*lead, *size_to_shape(size)), output_size(self.cell), is_size)
+        if not self.return_state:
+            return output
+        sizes = flatten(state_structure(self.cell), is_size)
+        shapes = [(batch, *size_to_shape(size)) for size in sizes]
+        return (output, *self._state_entries(shapes))
+
+    def compute_mask(self, inputs: Nest, mask: Nest = None) -> Nest:
+        """The mask of the output sequence, in its order; None for what has no time axis."""
+        mask = first_mask(mask)
+        if mask is not None and self.return_sequences:
+            mask = mask.flip(0 if self.time_major else 1) if self.go_backwards else mask
+        else:
+            mask = None
+        masks = [mask] * len(flatten(output_size(self.cell), is_size))
+        if mask is None or (len(masks) == 1 and not self.return_state):
+            return mask
+        return masks + [None] * (len(self._sizes) if self.return_state else 0)
+
+    # -- calling ------------------------------------------------------------------------------------------------------
+
+    def call(
+        self,
+        sequences: Nest,
+        initial_state: Nest = None,
+        mask: Nest = None,
+        training: bool = False,
+        constants: Sequence[Tensor] | None = None,
+    ) -> Any:
+        problem = self.problem(sequences, initial_state, mask, training, constants)
+        return self.finish(execute([problem])[0], problem.mask)
+
+    def problem(
+        self,
+        sequences: Nest,
+        initial_state: Nest = None,
+        mask: Nest = None,
+        training: bool = False,
+        constants: Sequence[Tensor] | None = None,
+    ) -> Problem:
+        """What is to be run, in the engines' terms. Raises ValueError for states or masks that do not fit."""
+        inputs = sequences if self.time_major else _swap(sequences)
+        first = inputs if isinstance(inputs, Tensor) else flatten(inputs)[0]
+        time, batch = first.shape[0], first.shape[1]
+        if not isinstance(inputs, Tensor):
+            self._check_alike(inputs, time, batch)
+        state = self._start(initial_state, batch, first)
+        kept = first_mask(mask)
+        if kept is not None:
+            kept = self._time_major_mask(kept, time, batch)
+        return Problem(
+            recurrence_of(self.cell, batch, training, constants),
+            inputs,
+            state,
+            kept,
+            None,
+            self.go_backwards,
+            self.return_sequences,
+            self.name,
+        )
+
+    def finish(self, scanned: Scanned, mask: Tensor | None) -> Any:
+        """What was computed in Keras's form; records the states of a stateful layer."""
+        if self.stateful and not CONTEXT.inferring:
+            # Replaced, never written into: autograd may still need the old ones.
+            self._states = pack_like(
+                state_structure(self.cell), [leaf.detach() for leaf in flatten(scanned.state)], is_size
+            )
+        output = scanned.last
+        if self.return_sequences:
+            output = scanned.outputs
+            if self.zero_output_for_mask and mask is not None:
+                used = mask.flip(0) if self.go_backwards else mask
+                output = map_nest(lambda leaf: leaf * used.reshape(used.shape + (1,) * (leaf.dim() - 2)), output)
+            output = output if self.time_major else _swap(output)
+        if not self.return_state:
+            return output
+        return (output, *self._state_entries(flatten(scanned.state)))
+
+    def _state_entries(self, leaves: list[Any]) -> list[Nest]:
+        structure = state_structure(self.cell)
+        packed = pack_like(structure, leaves, is_size)
+        return [packed] if isinstance(packed, dict) else list(packed)
+
+    def _check_alike(self, inputs: Nest, time: int, batch: int) -> None:
+        if any(leaf.dim() < 2 or tuple(leaf.shape[:2]) != (time, batch) for leaf in flatten(inputs)):
+            outside = map_nest(lambda leaf: leaf if self.time_major else leaf.transpose(0, 1), inputs)
+            raise ValueError(
+                f"{self.described}: all input tensors must have the same batch and time, got {describe(outside)}."
+            )
+
+    def _time_major_mask(self, mask: Tensor, time: int, batch: int) -> Tensor:
+        mask = mask if isinstance(mask, Tensor) else torch.as_tensor(mask)
+        expected = (time, batch) if self.time_major else (batch, time)
+        if tuple(mask.shape) != expected:
+            layout = "(time, batch)" if self.time_major else "(batch, time)"
+            raise ValueError(f"{self.described}: mask must be {layout} = {expected}, got {tuple(mask.shape)}.")
+        mask = mask if mask.dtype is torch.bool else mask != 0
+        return mask if self.time_major else mask.transpose(0, 1)
+
+    # -- states -------------------------------------------------------------------------------------------------------
+
+    def _start(self, given: Nest, batch: int, like: Tensor) -> Nest:
+        """The state before the first step: the one given, else the recorded one, else the cell's own."""
+        what = "initial_state"
+        if given is None and self.stateful and self._states is not None:
+            given, what = self._states, "recorded"
+        if given is None:
+            given, what = self.get_initial_state(batch, like), "cell"
+        leaves = [given] if isinstance(given, Tensor) else flatten(given)
+        if what != "cell":
+            leaves = self._checked(leaves, batch, what)
+            leaves = [leaf.to(device=like.device, dtype=self._state_dtype(like)) for leaf in leaves]
+        return pack_like(self._structure, leaves, is_size)
+
+    def _checked(self, leaves: list[Any], batch: int, what: str) -> list[Tensor]:
+        sizes = self._sizes
+        wanted = ", ".join(f"(batch, {', '.join(map(str, size))})" for size in sizes)
+        if len(leaves) != len(sizes):
+            names = " (h, c)" if len(sizes) == 2 and hasattr(self.cell, "units") else ""
+            raise ValueError(
+                f"{self.described}: {what} has {len(leaves)} tensor(s); this cell carries {len(sizes)}{names}: {wanted}."
+                + (" Pass initial_state=[h, c]." if names else "")
+            )
+        leaves = [leaf if isinstance(leaf, Tensor) else torch.as_tensor(leaf) for leaf in leaves]
+        for leaf, size in zip(leaves, sizes, strict=True):
+            if what == "recorded" and leaf.shape[0] != batch:
+                raise ValueError(
+                    f"{self.described}: recorded states are for a batch of {leaf.shape[0]}, got {batch}. Call "
+                    f"reset_states() or pass batches of {leaf.shape[0]}."
+                )
+            if tuple(leaf.shape) != (batch, *size):
+                raise ValueError(
+                    f"{self.described}: {what} must be {wanted} with batch {batch}, got {describe(leaves)}."
+                )
+        return leaves
+
+    def _state_dtype(self, like: Tensor) -> torch.dtype:
+        return self.cell._dtype if isinstance(self.cell, Layer) else like.dtype
+
+    def get_initial_state(self, batch_size: int, like: Tensor | None = None) -> Nest:
+        """The cell's state before any step, `(batch_size, ...)` for each: zeros unless the cell says otherwise."""
+        own = getattr(self.cell, "get_initial_state", None)
+        device = self._where() if like is None else like.device
+        dtype = self._dtype if like is None else self._state_dtype(like)
+        if own is None or type(self.cell).get_initial_state is Cell.get_initial_state:
+            return zero_state(self.cell, batch_size, dtype, device)
+        accepted = inspect.signature(own).parameters
+        offered = {"batch_size": batch_size, "inputs": like, "dtype": dtype}
+        return own(**{key: value for key, value in offered.items() if key in accepted})
+
+    @property
+    def states(self) -> Nest:
+        """The recorded states of a stateful layer, None before its first call and after a reset."""
+        return self._states
+
+    @states.setter
+    def states(self, value: Nest) -> None:
+        self.reset_states(value)
+
+    @property
+    def state_size(self) -> Any:
+        """The cell's."""
+        return self.cell.state_size
+
+    def reset_states(self, states: Nest = None) -> None:
+        """Forget the recorded states, or set them.
+
+        states: None, or as `initial_state`. Raises ValueError if the layer is not stateful or the shapes do not fit.
+        """
+        if not self.stateful:
+            raise ValueError(f"{self.described} is not stateful: it records no states. Make it with stateful=True.")
+        if states is None:
+            self._states = None
+            return
+        leaves = [states] if isinstance(states, Tensor) else flatten(states)
+        leaves = [torch.as_tensor(leaf).detach() for leaf in leaves]
+        leaves = self._checked(leaves, leaves[0].shape[0] if leaves else 0, "states")
+        self._states = pack_like(state_structure(self.cell), leaves, is_size)
+
+    def reset_state(self) -> None:
+        """Keras 3's name for `reset_states()`."""
+        self.reset_states()
+
+    # -- torch --------------------------------------------------------------------------------------------------------
+
+    def _asks_for_dtype(self) -> bool:
+        return isinstance(self.cell, Cell)
+
+    def _differs_in_training(self) -> bool:
+        return isinstance(self.cell, Layer) and self.cell._differs_in_training()
+
+
+def _swap(nest: Nest) -> Nest:
+    """Batch-major to time-major views, and back."""
+    return nest.transpose(0, 1) if isinstance(nest, Tensor) else map_nest(lambda leaf: leaf.transpose(0, 1), nest)

@@ -1,0 +1,178 @@
+"""`SimpleRNN` and `SimpleRNNCell`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ostinato.core import activations, constraints, initializers, regularizers
+from ostinato.core.cell import GatedCell
+from ostinato.core.registry import builtin
+from ostinato.layers.aliases import of_cell
+from ostinato.layers.rnn import RNN
+
+from ostinato.recurrence.simple_rnn import SimpleRNN as RecurrenceSimpleRNN
+
+
+@builtin("layers")
+class SimpleRNNCell(GatedCell):
+    """A fully connected recurrent cell: the inside of the loop of `SimpleRNN`.
+
+    ::
+
+        h' = activation(x W + b + h U)
+
+    with a the activation and s the recurrent activation (Elman (1990), "Finding structure in time"). Weights: kernel `(features, units)`, recurrent_kernel `(units, units)`, bias `(units,)`.
+
+    units: size of the state and of the output. activation, recurrent_activation: names or functions. use_bias: whether
+    there is a bias. *_initializer, *_regularizer, *_constraint: of each weight, by name or object. dropout,
+    recurrent_dropout: share of the input and of the recurrent state that is dropped in training, in [0, 1); one mask per
+    call. seed: of the dropout masks.
+
+    Called with `(inputs, states, training=None)`, inputs `(batch, features)` and states h, each `(batch, units)`;
+    returns (output `(batch, units)`, new states).
+
+    >>> import torch, ostinato
+    >>> cell = ostinato.layers.SimpleRNNCell(4)
+    >>> output, states = cell(torch.ones(2, 3), cell.get_initial_state(batch_size=2))
+    >>> output.shape, len(states)
+    (torch.Size([2, 4]), 1)
+    """
+
+    gates = 1
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._setup(units, dropout, recurrent_dropout, seed)
+        self.activation = activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.recurrent_initializer = initializers.get(recurrent_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.recurrent_constraint = constraints.get(recurrent_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
+
+    def recurrence(self, batch: int, training: bool) -> RecurrenceSimpleRNN:
+        """The recurrence over this cell's weights, with dropout masks `(batch, ...)` in training."""
+        dropout, recurrent_dropout = self._dropout_masks(batch, training)
+        return RecurrenceSimpleRNN(
+            self.kernel,
+            self.recurrent_kernel,
+            self.bias,
+            dropout,
+            recurrent_dropout,
+            self.activation,
+        )
+
+
+@builtin("layers")
+class SimpleRNN(RNN):
+    """A fully connected recurrent layer: `RNN(SimpleRNNCell(units))`.
+
+    ::
+
+        h' = activation(x W + b + h U)
+
+    with a the activation and s the recurrent activation (Elman (1990), "Finding structure in time"). Weights: kernel `(features, units)`, recurrent_kernel `(units, units)`, bias `(units,)`.
+
+    units: size of the state and of the output. activation, recurrent_activation: names or functions. use_bias: whether
+    there is a bias. *_initializer, *_regularizer, *_constraint: of each weight, by name or object. dropout,
+    recurrent_dropout: share of the input and of the recurrent state that is dropped in training, in [0, 1); one mask per
+    call. seed: of the dropout masks.
+    return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask, time_major: see `RNN`.
+    implementation: accepted as in Keras; changes no result.
+
+    Called with `(sequences, initial_state=None, mask=None, training=None)`, sequences `(batch, time, features)`; returns
+    `(batch, units)`, or `(batch, time, units)` with return_sequences, and the final states h with return_state.
+
+    >>> import torch, ostinato
+    >>> layer = ostinato.layers.SimpleRNN(4, return_sequences=True)
+    >>> layer(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 5, 4])
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        implementation: int = 2,
+        **kwargs: Any,
+    ) -> None:
+        cell = SimpleRNNCell(
+            units,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            recurrent_initializer=recurrent_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint,
+            bias_constraint=bias_constraint,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            seed=seed,
+            dtype=kwargs.get("dtype"),
+            name="simple_rnn_cell",
+        )
+        super().__init__(cell, return_sequences, return_state, go_backwards, stateful, unroll, **kwargs)
+
+    units = of_cell("units")
+    activation = of_cell("activation")
+    use_bias = of_cell("use_bias")
+    kernel_initializer = of_cell("kernel_initializer")
+    recurrent_initializer = of_cell("recurrent_initializer")
+    bias_initializer = of_cell("bias_initializer")
+    kernel_regularizer = of_cell("kernel_regularizer")
+    recurrent_regularizer = of_cell("recurrent_regularizer")
+    bias_regularizer = of_cell("bias_regularizer")
+    kernel_constraint = of_cell("kernel_constraint")
+    recurrent_constraint = of_cell("recurrent_constraint")
+    bias_constraint = of_cell("bias_constraint")
+    dropout = of_cell("dropout")
+    recurrent_dropout = of_cell("recurrent_dropout")
+    seed = of_cell("seed")
+    kernel = of_cell("kernel")
+    recurrent_kernel = of_cell("recurrent_kernel")
+    bias = of_cell("bias")

@@ -1,0 +1,307 @@
+"""`Model`: a layer made of layers, that can be trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ostinato.core.graph import Graph
+from ostinato.core.layer import Layer
+from ostinato.core.modules import close_inputs, open_inputs
+from ostinato.core.registry import builtin, nearest
+from ostinato.core.shapes import is_shape, normalise
+from ostinato.core.symbolic import Operation, SymbolicTensor, TensorSpec, infer, symbolic_leaves
+from ostinato.layers.input import InputLayer
+from ostinato.models.inputs import match_inputs
+from ostinato.models.summary import summarize
+from ostinato.recurrence.nests import Nest, flatten, map_nest
+from ostinato.training import loop
+from ostinato.training.compiled import Compiled, compile_for
+from ostinato.training.history import History
+
+
+@builtin("models")
+class Model(Layer):
+    """Layers put together, with compile, fit, evaluate and predict.
+
+    Drawn: `Model(inputs, outputs)`, from symbolic tensors (nests of them: lists, tuples, dicts) that `Input` made and
+    layers, torch modules and torch functions were called on. Or subclassed, with a `call` of one's own.
+
+    >>> import torch, ostinato
+    >>> x = ostinato.Input((None, 8))
+    >>> model = ostinato.Model(x, ostinato.layers.Dense(2)(ostinato.layers.LSTM(4)(x)))
+    >>> model(torch.zeros(3, 5, 8)).shape
+    torch.Size([3, 2])
+    """
+
+    supports_masking = True
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        self = super().__new__(cls, *args, **kwargs)
+        self.__dict__.update(_graph=None, _compiled=None, history=None, stop_training=False)
+        return self
+
+    def __init__(self, inputs: Nest = None, outputs: Nest = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if inputs is None and outputs is None:
+            return
+        if not symbolic_leaves(inputs) or not symbolic_leaves(outputs):
+            raise ValueError(
+                f"{type(self).__name__}: pass symbolic inputs and outputs, made by Input and by calling layers on it; got "
+                f"inputs={inputs!r}, outputs={outputs!r}."
+            )
+        self._adopt(Graph(inputs, outputs, self.described))
+        self.built = True
+
+    def _adopt(self, graph: Graph) -> None:
+        """Take a graph's modules as children, under their positions."""
+        self._graph = graph
+        position = 0
+        for module in graph.modules:
+            if not isinstance(module, InputLayer):
+                self._modules[str(position)] = module
+                position += 1
+        close_inputs(flatten(graph.inputs))
+        if not self._trainable:
+            self.trainable = False
+
+    # -- structure ----------------------------------------------------------------------------------------------------
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers and torch modules the model is made of, in order; inputs too, where it was drawn."""
+        if self._graph is not None:
+            return [module for module in self._graph.modules if not isinstance(module, Operation)]
+        found: list[Any] = []
+        for child in self._modules.values():
+            found.extend(_listed(child))
+        return list(dict.fromkeys(found))
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """A layer by its name or by its place in `layers`. Raises ValueError if there is none."""
+        if (name is None) == (index is None):
+            raise ValueError(f"{self.described}: get_layer takes either a name or an index.")
+        layers = self.layers
+        if index is not None:
+            if not -len(layers) <= index < len(layers):
+                raise ValueError(f"{self.described} has {len(layers)} layers; there is none at index {index}.")
+            return layers[index]
+        names = {getattr(layer, "name", str(position)): layer for position, layer in enumerate(layers)}
+        if name not in names:
+            known = ", ".join(map(str, names))
+            raise ValueError(f"{self.described} has no layer {name!r}.{nearest(str(name), names)} It has: {known}.")
+        return names[name]
+
+    @property
+    def inputs(self) -> list[SymbolicTensor]:
+        """The symbolic inputs of a drawn model, flat."""
+        return flatten(self.input)
+
+    @property
+    def outputs(self) -> list[SymbolicTensor]:
+        """The symbolic outputs of a drawn model, flat."""
+        return flatten(self.output)
+
+    @property
+    def input(self) -> Nest:
+        """The symbolic inputs of a drawn model, as they were given."""
+        return self._drawn().inputs
+
+    @property
+    def output(self) -> Nest:
+        """The symbolic outputs of a drawn model, as they were given."""
+        return self._drawn().outputs
+
+    def _drawn(self) -> Graph:
+        if self._graph is None:
+            raise ValueError(f"{self.described} was not drawn from symbolic tensors: it has no inputs or outputs.")
+        open_inputs(flatten(self._graph.inputs))
+        return self._graph
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the inputs of a drawn model, in order."""
+        return [symbol.node.call.name for symbol in flatten(self._graph.inputs)] if self._graph else []
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs of a drawn model: of the layers they come from, numbered where one gives several."""
+        names: list[str] = []
+        for symbol in flatten(self._graph.outputs) if self._graph else []:
+            base = getattr(symbol.node.call, "name", None) or type(symbol.node.call).__name__.lower()
+            name, count = base, 0
+            while name in names:
+                count += 1
+                name = f"{base}_{count}"
+            names.append(name)
+        return names
+
+    # -- calling ------------------------------------------------------------------------------------------------------
+
+    def build(self, input_shape: Any = None) -> None:
+        """Build the layers of a subclassed model for inputs of this shape, by running it without data."""
+        if self._graph is None and type(self).call is not Model.call:
+            symbols = map_nest(
+                lambda shape: SymbolicTensor(TensorSpec(shape, None), None), normalise(input_shape), is_shape
+            )
+            self.built = True
+            infer(self, (symbols,), {})
+
+    def _build_for(self, inputs: Nest) -> None:
+        self.built = True  # the layers inside build themselves as they are called
+
+    def call(self, inputs: Nest, training: bool | None = None, mask: Nest = None) -> Any:
+        """The computation; a subclass defines its own."""
+        return self._run(inputs, mask)[0]
+
+    def compute(self, args: tuple[Any, ...], kwargs: dict[str, Any], mask: Nest) -> tuple[Any, Nest]:
+        if self._graph is None or type(self).call is not Model.call:
+            return super().compute(args, kwargs, mask)
+        return self._run(args[0], mask)
+
+    def _run(self, inputs: Nest, mask: Nest) -> tuple[Any, Nest]:
+        if self._graph is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} must define call(inputs), or be made with Model(inputs, outputs)."
+            )
+        leaves = match_inputs(self.described, self._graph, inputs)
+        masks = [None] * len(leaves) if mask is None else flatten(mask)
+        if len(masks) != len(leaves):
+            raise ValueError(f"{self.described}: expected {len(leaves)} masks, one for each input, got {len(masks)}.")
+        outputs, after = self._graph.run(leaves, masks)
+        return outputs, after if any(each is not None for each in after) else None
+
+    def compute_mask(self, inputs: Nest, mask: Nest = None) -> Nest:
+        """The masks of the outputs, flat; found by running the model."""
+        if self._graph is None:
+            return mask
+        with torch.no_grad():
+            return self._run(inputs, mask)[1]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Shapes of the outputs."""
+        shapes = normalise(input_shape)
+        symbols = map_nest(lambda shape: SymbolicTensor(TensorSpec(shape, None), None), shapes, is_shape)
+        return map_nest(lambda spec: spec.shape, infer(self, (symbols,), {}), lambda x: isinstance(x, TensorSpec))
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Nest:
+        self.built = True
+        return infer(self, args, kwargs)
+
+    def reset_states(self) -> None:
+        """Forget the recorded states of every stateful layer in the model."""
+        for module in self.modules():
+            if module is not self and getattr(module, "stateful", False) and hasattr(module, "_states"):
+                module.reset_states()  # type: ignore[operator]
+
+    def _asks_for_dtype(self) -> bool:
+        return False
+
+    def _makes_weights(self) -> bool:
+        return False  # the layers inside do, and are asked
+
+    # -- training -----------------------------------------------------------------------------------------------------
+
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None) -> None:  # type: ignore[override]
+        """Say how the model is trained. (This is Keras's `compile`; torch's is `torch.compile(model)`.)
+
+        optimizer: name or object of `ostinato.optimizers`, or a torch optimizer. loss: name, object or function
+        `(y_true, y_pred) -> loss per sample`, or a list or dict of them for several outputs. metrics: list of names,
+        objects or functions; for several outputs a flat list is for each output, unless there is just one for each.
+        """
+        self._compiled = compile_for(self, optimizer, loss, metrics)
+
+    def _compiled_for(self, what: str) -> Compiled:
+        if self._compiled is None:
+            raise ValueError(f"{self.described}: call compile(optimizer, loss) before {what}().")
+        return self._compiled
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer that `compile` was given."""
+        return self._compiled_for("optimizer").optimizer
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """Names of what `evaluate` returns, in order."""
+        return self._compiled_for("metrics_names").names
+
+    def fit(
+        self,
+        x: Nest = None,
+        y: Nest = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        validation_data: Any = None,
+        shuffle: bool = True,
+        seed: int | None = None,
+    ) -> History:
+        """Train for a number of epochs.
+
+        x, y: arrays or tensors, or nests of them, batch first. batch_size: 32 by default. verbose: 0 silent, 1 a progress
+        bar, 2 a line per epoch, "auto" a bar on a terminal or in a notebook, else a line. validation_data: `(x, y)`,
+        evaluated after each epoch. shuffle: a new order each epoch. seed: of this run's order and dropout masks.
+        Returns a `History` with the loss and metrics of each epoch.
+        """
+        return loop.fit(
+            self,
+            self._compiled_for("fit"),
+            x,
+            y,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            validation_data=validation_data,
+            shuffle=shuffle,
+            seed=seed,
+        )
+
+    def evaluate(
+        self, x: Nest = None, y: Nest = None, batch_size: int | None = None, verbose: Any = "auto", return_dict: bool = False
+    ) -> Any:
+        """Loss and metrics over data, without training: a list in the order of `metrics_names`, one number, or a dict."""
+        logs = loop.evaluate(self, self._compiled_for("evaluate"), x, y, batch_size=batch_size, verbose=verbose)
+        if return_dict:
+            return logs
+        return list(logs.values()) if len(logs) > 1 else logs["loss"]
+
+    def predict(self, x: Nest, batch_size: int | None = None, verbose: Any = "auto") -> Nest:
+        """Outputs for data, batch by batch, in inference; a nest of NumPy arrays."""
+        return loop.predict(self, x, batch_size=batch_size, verbose=verbose)
+
+    def predict_on_batch(self, x: Nest) -> Nest:
+        """Outputs for one batch, in inference; a nest of NumPy arrays."""
+        return loop.predict_on_batch(self, x)
+
+    def train_on_batch(self, x: Nest, y: Nest = None, return_dict: bool = False) -> Any:
+        """One step of the optimizer on one batch; returns loss and metrics since the last reset, as `evaluate` does."""
+        logs = loop.train_on_batch(self, self._compiled_for("train_on_batch"), x, y)
+        if return_dict:
+            return logs
+        return list(logs.values()) if len(logs) > 1 else logs["loss"]
+
+    def test_on_batch(self, x: Nest, y: Nest = None, return_dict: bool = False) -> Any:
+        """Loss and metrics on one batch, without training, as `evaluate` gives them."""
+        logs = loop.test_on_batch(self, self._compiled_for("test_on_batch"), x, y)
+        if return_dict:
+            return logs
+        return list(logs.values()) if len(logs) > 1 else logs["loss"]
+
+    def summary(self, line_length: int | None = None, print_fn: Any = None) -> None:
+        """Print a table of the layers: name and type, output shape, number of parameters, and what it is connected to."""
+        text = summarize(self, line_length)
+        (print_fn or print)(text)
+
+
+def _listed(child: Any) -> Sequence[Any]:
+    """The layers that a child stands for: those in it, if it is a list or dict of them."""
+    if isinstance(child, torch.nn.ModuleList):
+        return [layer for each in child for layer in _listed(each)]
+    if isinstance(child, torch.nn.ModuleDict):
+        return [layer for each in child.values() for layer in _listed(each)]
+    return [child] if child is not None else []
+
+

@@ -1,0 +1,150 @@
+"""`Sequential`: layers one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ostinato.core.graph import Graph, call_masked
+from ostinato.core.layer import Layer
+from ostinato.core.modules import drawing
+from ostinato.core.registry import builtin, deserialize_keras_object, serialize_keras_object
+from ostinato.core.shapes import as_shape, is_shape
+from ostinato.core.symbolic import SymbolicTensor
+from ostinato.layers.input import Input, InputLayer
+from ostinato.models.model import Model
+from ostinato.recurrence.nests import Nest
+
+
+@builtin("models")
+class Sequential(Model):
+    """Layers one after the other, each with one input and one output.
+
+    layers: any layers or torch modules; an `Input`, or a first layer with `input_shape`, says the shape of the data, and
+    the layers are built at once; else when the model is first called.
+
+    >>> import torch, ostinato
+    >>> model = ostinato.Sequential([ostinato.layers.LSTM(4), torch.nn.Linear(4, 2)])
+    >>> model(torch.zeros(3, 5, 8)).shape
+    torch.Size([3, 2])
+    """
+
+    def __init__(self, layers: Sequence[Any] | None = None, name: str | None = None, trainable: bool = True) -> None:
+        super().__init__(name=name)
+        self._symbols: list[SymbolicTensor] = []  # the input and each layer's output, once the input's shape is known
+        for layer in layers or ():
+            self.add(layer)
+        if not trainable:
+            self.trainable = False
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers, in order."""
+        return list(self._modules.values())
+
+    def add(self, layer: Any) -> None:
+        """Put a layer, or a torch module, at the end. Raises TypeError for anything else, ValueError for a second name."""
+        if isinstance(layer, SymbolicTensor) and layer.node is not None and isinstance(layer.node.call, InputLayer):
+            layer = layer.node.call
+        if isinstance(layer, InputLayer):
+            self._begin(layer.batch_shape, layer.input_dtype, layer.name)
+            return
+        if not isinstance(layer, torch.nn.Module):
+            raise TypeError(f"{self.described}: add takes a layer or a torch module, got {layer!r}.")
+        name = getattr(layer, "name", None)
+        if any(each is layer or (name is not None and getattr(each, "name", None) == name) for each in self.layers):
+            raise ValueError(f"{self.described}: there is a layer {name!r} already; names must differ.")
+        shape = getattr(layer, "_batch_input_shape", None)
+        if not self._modules and not self._symbols and shape is not None:
+            self._begin(shape, None, None)
+        self._modules[str(len(self._modules))] = layer
+        self._graph = None
+        if self._symbols:
+            self._extend([layer])
+        else:
+            self.built = False
+
+    def pop(self) -> Any:
+        """Take the last layer away, and return it. Raises ValueError if there is none."""
+        if not self._modules:
+            raise ValueError(f"{self.described}: pop from a model without layers.")
+        _, layer = self._modules.popitem()
+        self._graph = None
+        del self._symbols[len(self._modules) + 1 :]
+        return layer
+
+    def build(self, input_shape: Any = None) -> None:
+        """Build the layers for inputs of this shape, batch first (None = unknown)."""
+        if not self._symbols:
+            if input_shape is None or not is_shape(input_shape):
+                raise ValueError(f"{self.described}: build takes one shape, batch first; got {input_shape!r}.")
+            self._begin(as_shape(input_shape), None, None)
+
+    def _begin(self, shape: Any, dtype: Any, name: str | None) -> None:
+        if self._symbols:
+            raise ValueError(f"{self.described}: its input is {self._symbols[0].shape} already.")
+        self._symbols = [Input(batch_shape=shape, dtype=dtype, name=name)]
+        self._extend(self.layers)
+
+    def _extend(self, layers: list[Any]) -> None:
+        """Draw layers after what is drawn, which builds them."""
+        with drawing(self._symbols[0]):
+            for layer in layers:
+                output = layer(self._symbols[-1])
+                if not isinstance(output, SymbolicTensor):
+                    raise ValueError(
+                        f"{self.described}: {getattr(layer, 'described', layer)} has several outputs; a Sequential passes "
+                        f"on one. Draw the model with Input and Model(inputs, outputs)."
+                    )
+                self._symbols.append(output)
+        self.built = bool(self._modules)
+
+    def _drawn(self) -> Graph:
+        if not self._symbols:
+            raise ValueError(f"{self.described} is not built: call it on data, or build(input_shape), first.")
+        if self._graph is None:
+            self._graph = Graph(self._symbols[0], self._symbols[-1], self.described)
+        return super()._drawn()
+
+    @property
+    def output_names(self) -> list[str]:
+        """The name of the last layer."""
+        last = self.layers[-1] if self._modules else self
+        return [getattr(last, "name", None) or type(last).__name__.lower()]
+
+    @property
+    def input_names(self) -> list[str]:
+        """The name of the input, if its shape is known."""
+        return [self._symbols[0].node.call.name] if self._symbols else []  # type: ignore[union-attr]
+
+    def compute(self, args: tuple[Any, ...], kwargs: dict[str, Any], mask: Nest) -> tuple[Any, Nest]:
+        if type(self).call is not Model.call:
+            return Layer.compute(self, args, kwargs, mask)
+        return self._run(args[0], mask)
+
+    def _run(self, inputs: Nest, mask: Nest) -> tuple[Any, Nest]:
+        value = inputs
+        for layer in self._modules.values():
+            value, mask = call_masked(layer, (value,), {}, mask)
+        return value, mask
+
+    def compute_mask(self, inputs: Nest, mask: Nest = None) -> Nest:
+        """The mask of the output; found by running the model."""
+        with torch.no_grad():
+            return self._run(inputs, mask)[1]
+
+    def get_config(self) -> dict[str, Any]:
+        """Name, layers, and the input's shape if it is known."""
+        shape = list(self._symbols[0].shape) if self._symbols else None
+        layers = [serialize_keras_object(layer) for layer in self.layers]
+        return {"name": self.name, "layers": layers, "build_input_shape": shape}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """The model that `get_config` described, with fresh weights."""
+        model = cls([deserialize_keras_object(layer, kind="layers") for layer in config["layers"]], name=config.get("name"))
+        if config.get("build_input_shape") is not None and not model._symbols:
+            model.build(tuple(config["build_input_shape"]))
+        return model

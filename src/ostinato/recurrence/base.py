@@ -1,0 +1,146 @@
+"""What a recurrence is, what a problem is, and what running one gives."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from ostinato.recurrence.activations import activation_name
+from ostinato.recurrence.nests import Nest
+
+STATIC = {"static": True}
+
+
+@functools.cache
+def _fields(cls: type) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(names of the tensor fields, names of the static fields) of a recurrence."""
+    fields = dataclasses.fields(cls)
+    return (
+        tuple(f.name for f in fields if not f.metadata.get("static")),
+        tuple(f.name for f in fields if f.metadata.get("static")),
+    )
+
+
+class Recurrence(ABC):
+    """A pure step, and the parts of it that need not wait for the step before.
+
+    A recurrence is a dataclass whose fields are tensors (or None), or static hashable options marked with
+    `field(metadata=STATIC)`. `project` and `readout` are applied to all time steps at once; only what truly
+    depends on the state stands in `step`.
+
+    A state is a nest of tensors `(batch, ...)`. `step` writes no attribute and draws no random number; the new state
+    has the structure, shapes and dtypes of the old one, and rows do not see each other.
+    """
+
+    name: str = "recurrence"
+
+    def project(self, xs: Nest) -> Nest:
+        """`(..., batch, features)` to what `step` takes, for all time steps at once."""
+        return xs
+
+    @abstractmethod
+    def step(self, x: Nest, state: Nest) -> tuple[Nest, Nest]:
+        """One time step: projected input and state to (output, new state)."""
+
+    def readout(self, ys: Nest) -> Nest:
+        """What is returned for the outputs of `step`, for any number of leading dimensions."""
+        return ys
+
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """The tensor fields, in order; None where an optional one is absent."""
+        return tuple([getattr(self, name) for name in _fields(type(self))[0]])
+
+    def replace(self, tensors: Sequence[Tensor | None]) -> Self:
+        """The same recurrence over other tensors."""
+        return dataclasses.replace(self, **dict(zip(_fields(type(self))[0], tensors, strict=True)))  # type: ignore[type-var]
+
+    def facts(self) -> tuple[tuple[str, Any], ...]:
+        """The hashable facts an engine may decide on: options, and for each tensor field its number of dimensions."""
+        tensors, statics = _fields(type(self))
+        facts: list[tuple[str, Any]] = []
+        for name in statics:
+            value = getattr(self, name)
+            facts.append((name, activation_name(value) if callable(value) else value))
+        for name in tensors:
+            value = getattr(self, name)
+            facts.append((name, None if value is None else value.dim()))
+        return tuple(facts)
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Problem:
+    """A recurrence with everything it runs on.
+
+    inputs: nest of tensors `(time, batch, ...)`; views with any strides.
+    state: nest of tensors `(batch, ...)`, the state before the first step.
+    mask: `(time, batch)` bool, True = use the step; at a step not used the state is held, and so is the output (zeros
+        before the first used step).
+    lengths: `(batch,)` int64, the same said for right padding: step t of a row is used if t < its length. Output at
+        the other steps is finite and otherwise unspecified. At most one of mask and lengths.
+    reverse: run from the last step to the first. Outputs are in processing order.
+    sequences: whether the outputs of all steps are wanted, or the last one only.
+    owner: who asks, for messages.
+    """
+
+    recurrence: Recurrence
+    inputs: Nest
+    state: Nest
+    mask: Tensor | None = None
+    lengths: Tensor | None = None
+    reverse: bool = False
+    sequences: bool = True
+    owner: str = ""
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Scanned:
+    """What running a problem gives.
+
+    outputs: nest of `(time, batch, ...)` in processing order, or None if the problem asked for the last one only.
+    last: nest of `(batch, ...)`, the output of the last used step, zeros if there was none.
+    state: nest of `(batch, ...)`, the state after the last step, structured as the problem's.
+    """
+
+    outputs: Nest | None
+    last: Nest
+    state: Nest
+
+
+def affine(xs: Tensor, kernel: Tensor, bias: Tensor | None, dropout: Tensor | None) -> Tensor:
+    """`xs @ kernel + bias`, the projection of the input that all steps share.
+
+    xs: `(..., batch, features)`; kernel: `(features, gates * units)`; bias: `(gates * units,)` or None.
+    dropout: None, `(batch, features)` for all gates, or `(gates, batch, features)`, a mask for each gate.
+    Returns `(..., batch, gates * units)`.
+    """
+    if dropout is not None and dropout.dim() == 3:
+        kernels = kernel.chunk(dropout.shape[0], dim=-1)
+        projected = torch.cat([(xs * m) @ k for m, k in zip(dropout.unbind(0), kernels, strict=True)], dim=-1)
+        return projected if bias is None else projected + bias
+    if dropout is not None:
+        xs = xs * dropout
+    # Time-major views of batch-major data are multiplied as they lie in memory, which saves a copy.
+    turned = xs.dim() == 3 and not xs.is_contiguous()
+    projected = torch.nn.functional.linear(xs.transpose(0, 1) if turned else xs, kernel.t(), bias)
+    return projected.transpose(0, 1) if turned else projected
+
+
+def recur(x: Tensor | None, h: Tensor, kernel: Tensor, dropout: Tensor | None) -> Tensor:
+    """`x + h @ kernel` for one step, with recurrent dropout.
+
+    x: `(batch, gates * units)`, or what broadcasts to it, or None; h: `(batch, units)`; kernel: `(units, gates * units)`.
+    dropout: None, `(batch, units)`, or `(gates, batch, units)`, a mask for each gate.
+    Returns `(batch, gates * units)`.
+    """
+    if dropout is not None and dropout.dim() == 3:
+        kernels = kernel.unflatten(-1, (dropout.shape[0], -1)).movedim(-2, 0)
+        recurrent = torch.bmm(h * dropout, kernels).movedim(0, -2).flatten(-2)
+        return recurrent if x is None else x + recurrent
+    h = h if dropout is None else h * dropout
+    return h @ kernel if x is None else torch.addmm(x, h, kernel)

@@ -1,0 +1,90 @@
+"""The mask rule: compact, run, restore.
+
+At a masked step the state is held. So any mask equals right padding once the used steps are brought to the front, in
+order: gather the inputs, run with lengths, gather the outputs back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from ostinato.recurrence.nests import Nest, flatten, map_nest
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Compacted:
+    """Inputs with the used steps at the front, and the way back.
+
+    inputs: nest of `(time, batch, ...)`, in processing order, zeros at and after each row's length.
+    lengths: `(batch,)` int64, the number of used steps of each row.
+    positions: `(time, batch)` int64: which compacted step's output stands at each step; -1 before the first used step.
+    """
+
+    inputs: Nest
+    lengths: Tensor
+    positions: Tensor
+
+    def restore(self, outputs: Nest) -> Nest:
+        """Outputs `(time, batch, ...)` of the compacted run, back at the steps of the mask.
+
+        A masked step shows the output before it, zeros before the first used step.
+        """
+        index = self.positions.clamp(min=0)
+        before = self.positions < 0
+
+        def back(leaf: Tensor) -> Tensor:
+            return leaf.gather(0, _like(index, leaf)).masked_fill(_beside(before, leaf), 0)
+
+        return map_nest(back, outputs)
+
+
+def compact(inputs: Nest, mask: Tensor, reverse: bool = False) -> Compacted:
+    """Bring the used steps of each row to the front.
+
+    inputs: nest of `(time, batch, ...)`; mask: `(time, batch)` bool, True = use; reverse: in the order in which a run
+    from the last step to the first takes them, so that the compacted problem runs forward.
+
+    What stands in a masked step is replaced by zeros here, before anything is multiplied with it: NaN times a zero
+    gradient would still be NaN.
+    """
+    mask = mask.flip(0) if reverse else mask
+    used = mask.to(torch.int64)
+    lengths = used.sum(0)
+    positions = used.cumsum(0) - 1
+    steps = torch.arange(mask.shape[0], device=mask.device)
+    padding = steps[:, None] >= lengths
+    if reverse or not _known_right_padded(mask, padding):
+        order = torch.argsort((~mask).to(torch.uint8), dim=0, stable=True)
+        order = mask.shape[0] - 1 - order if reverse else order
+        inputs = map_nest(lambda leaf: leaf.gather(0, _like(order, leaf)), inputs)
+    inputs = map_nest(lambda leaf: leaf.masked_fill(_beside(padding, leaf), 0), inputs)
+    return Compacted(inputs, lengths, positions)
+
+
+def mask_of_lengths(lengths: Tensor, time: int) -> Tensor:
+    """`(time, batch)` bool, True where the step is before the row's length."""
+    return torch.arange(time, device=lengths.device)[:, None] < lengths
+
+
+def batch_of(inputs: Nest) -> tuple[int, int]:
+    """(time, batch) of a nest of `(time, batch, ...)`."""
+    time, batch = flatten(inputs)[0].shape[:2]
+    return time, batch
+
+
+def _known_right_padded(mask: Tensor, padding: Tensor) -> bool:
+    """Whether no gather is needed; asked only where the answer costs no wait for a device and no trace."""
+    traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return not traced and mask.device.type == "cpu" and not bool((mask == padding).any())
+
+
+def _beside(flags: Tensor, leaf: Tensor) -> Tensor:
+    """`(time, batch)` as `(time, batch, 1, ...)`, to broadcast against a leaf."""
+    return flags.reshape(flags.shape + (1,) * (leaf.dim() - 2))
+
+
+def _like(index: Tensor, leaf: Tensor) -> Tensor:
+    return _beside(index, leaf).expand(leaf.shape)

@@ -1,0 +1,70 @@
+"""THE loop: the definition of what every engine must compute."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ostinato.recurrence.base import Problem, Scanned
+from ostinato.recurrence.masks import mask_of_lengths
+from ostinato.recurrence.nests import Nest, flatten, map_nest, pack_like
+
+
+def scan(problem: Problem) -> Scanned:
+    """Run a problem step by step with torch's own operations, which torch can differentiate, any number of times.
+
+    >>> import torch
+    >>> from ostinato.recurrence import SimpleRNN
+    >>> one = SimpleRNN(torch.ones(1, 1), torch.ones(1, 1), activation=lambda x: x)
+    >>> scan(Problem(one, torch.ones(3, 1, 1), (torch.zeros(1, 1),))).outputs.flatten().tolist()
+    [1.0, 2.0, 3.0]
+    """
+    recurrence = problem.recurrence
+    projected = recurrence.project(problem.inputs)
+    slices = [leaf.unbind(0) for leaf in flatten(projected)]
+    time = len(slices[0])
+    if time == 0:
+        return _no_steps(problem)
+    mask = problem.mask if problem.lengths is None else mask_of_lengths(problem.lengths, time)
+    single = isinstance(projected, Tensor)
+    state, output, outputs = problem.state, None, []
+    for t in range(time - 1, -1, -1) if problem.reverse else range(time):
+        x = slices[0][t] if single else pack_like(projected, [leaf[t] for leaf in slices])
+        new_output, new_state = recurrence.step(x, state)
+        if mask is None:
+            output, state = new_output, new_state
+        else:
+            held = map_nest(torch.zeros_like, new_output) if output is None else output
+            output, state = _choose(mask[t], new_output, held), _choose(mask[t], new_state, state)
+        if problem.sequences:
+            outputs.append(output)
+    stacked = recurrence.readout(_stack(outputs)) if problem.sequences else None
+    return Scanned(stacked, recurrence.readout(output), state)
+
+
+def _choose(keep: Tensor, new: Nest, old: Nest) -> Nest:
+    """`new` in the rows where keep is True, else `old`; keep: `(batch,)` bool."""
+    chosen = [
+        torch.where(keep.reshape(keep.shape + (1,) * (a.dim() - 1)), a, b)
+        for a, b in zip(flatten(new), flatten(old), strict=True)
+    ]
+    return pack_like(new, chosen)
+
+
+def _stack(outputs: list[Nest]) -> Nest:
+    leaves = zip(*(flatten(output) for output in outputs), strict=True)
+    return pack_like(outputs[0], [torch.stack(leaf) for leaf in leaves])
+
+
+def _no_steps(problem: Problem) -> Scanned:
+    """An empty sequence: the initial state, and zeros for the last output.
+
+    The shape of an output is what a step gives, so one is taken, on zeros, and only its shape is used.
+    """
+    recurrence = problem.recurrence
+    with torch.no_grad():
+        one = map_nest(lambda leaf: leaf.new_zeros((1, *leaf.shape[1:])), problem.inputs)
+        x = map_nest(lambda leaf: leaf[0], recurrence.project(one))
+        output = recurrence.readout(recurrence.step(x, problem.state)[0])
+    outputs = map_nest(lambda leaf: leaf.new_zeros((0, *leaf.shape)), output) if problem.sequences else None
+    return Scanned(outputs, map_nest(torch.zeros_like, output), problem.state)
