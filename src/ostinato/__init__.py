@@ -1,1 +1,51 @@
+"""ostinato: the Keras recurrent API as native PyTorch modules.
 
+>>> import torch, ostinato
+>>> layer = ostinato.layers.LSTM(4, return_sequences=True)
+>>> layer(torch.zeros(2, 5, 3)).shape
+torch.Size([2, 5, 4])
+"""
+
+from importlib.metadata import version
+
+from ostinato import (
+    activations,
+    callbacks,
+    constraints,
+    datasets,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    regularizers,
+    saving,
+    utils,
+)
+from ostinato.layers.explain import explain
+from ostinato.layers.input import Input
+from ostinato.models import Model, Sequential
+
+__version__ = version("ostinato")
+
+__all__ = [
+    "Input",
+    "Model",
+    "Sequential",
+    "__version__",
+    "activations",
+    "callbacks",
+    "constraints",
+    "datasets",
+    "explain",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "regularizers",
+    "saving",
+    "utils",
+]

@@ -131,6 +131,14 @@ class GatedCell(Cell):
     def _differs_in_training(self) -> bool:
         return self.dropout > 0 or self.recurrent_dropout > 0
 
+    def _tensors(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """kernel, recurrent_kernel and bias; past torch's attribute lookup, which costs more than a call may."""
+        own = self._parameters
+        kernel, recurrent_kernel, bias = own.get("kernel"), own.get("recurrent_kernel"), own.get("bias")
+        if kernel is None or recurrent_kernel is None or (bias is None and self.use_bias):  # parametrized
+            return self.kernel, self.recurrent_kernel, self.bias
+        return kernel, recurrent_kernel, bias
+
     def _dropout_masks(self, batch: int, training: bool) -> tuple[Tensor | None, Tensor | None]:
         """Masks for (input, recurrent state) of one call, or None.
 

@@ -53,6 +53,7 @@ class Layer(KerasModule):
     records_itself = True
     input_spec: Any = None
     supports_masking = False
+    _makes_mask = False  # whether the output may have a mask where the input has none
     _mutable_options: tuple[str, ...] = ("name", "trainable")
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
     _call_signature: CallSignature
@@ -92,6 +93,8 @@ class Layer(KerasModule):
         if "build" in cls.__dict__:
             cls.build = _once(cls.__dict__["build"])  # type: ignore[method-assign]
         cls._call_signature = signature_of(cls.call)
+        if "compute_mask" in cls.__dict__ and "_makes_mask" not in cls.__dict__:
+            cls._makes_mask = True
         if "compute_mask" in cls.__dict__ and "supports_masking" not in cls.__dict__:
             cls.supports_masking = True
 
@@ -190,6 +193,8 @@ class Layer(KerasModule):
 
     def compute(self, args: tuple[Any, ...], kwargs: dict[str, Any], mask: Nest) -> tuple[Any, Nest]:
         """`call`, and the output's mask; mask: that of the first input."""
+        if mask is None and not self._makes_mask:
+            return self.call(*args, **kwargs), None
         return self.call(*args, **kwargs), self.mask_after(args[0] if args else None, mask)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Nest:

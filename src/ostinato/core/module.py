@@ -131,6 +131,9 @@ class KerasModule(torch.nn.Module):
         return None
 
     def __getattr__(self, name: str) -> Any:
+        parameters = self.__dict__.get("_parameters")  # what is asked for most, in every call
+        if parameters is not None and name in parameters:
+            return parameters[name]
         try:
             return super().__getattr__(name)
         except AttributeError as error:

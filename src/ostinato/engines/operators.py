@@ -35,9 +35,8 @@ _ARGUMENTS = (
 
 def expresses(problem: Problem) -> bool:
     """Whether the problem can be written as an operator call: a recurrence of the table, with known activations."""
-    return RECURRENCES.get(problem.recurrence.name) is type(problem.recurrence) and "custom" not in (
-        value for _, value in problem.recurrence.facts()
-    )
+    recurrence = problem.recurrence
+    return RECURRENCES.get(recurrence.name) is type(recurrence) and "custom" not in _facts(recurrence).values()
 
 
 def run(problem: Problem) -> Scanned:
@@ -58,7 +57,11 @@ def run(problem: Problem) -> Scanned:
 
 
 def _options(recurrence: Recurrence) -> str:
-    return json.dumps(dict(recurrence.facts()))
+    return json.dumps(_facts(recurrence))
+
+
+def _facts(recurrence: Recurrence) -> dict[str, Any]:
+    return type(recurrence).facts(recurrence.options())
 
 
 def _problem(

@@ -7,20 +7,20 @@ from typing import Any, NamedTuple
 import torch
 from torch.autograd import forward_ad
 
-from ostinato.recurrence.base import Problem
+from ostinato.recurrence.base import Problem, Recurrence
 from ostinato.recurrence.nests import flatten
 
 
 class Spec(NamedTuple):
     """The facts of a problem.
 
-    recurrence: its name; options: its `facts()`; widths: the shape of one step of each input and of each state, without
-    batch; lengths: rows end at lengths of their own; gradients: autograd records; transformed: a `torch.func` transform
-    or forward-mode AD is active, under which only operations that torch itself differentiates are right.
+    kind: the recurrence's class; options: its `options()`; widths: the shape of one step of each input and of each state,
+    without batch; lengths: rows end at lengths of their own; gradients: autograd records; transformed: a `torch.func`
+    transform or forward-mode AD is active, under which only operations that torch itself differentiates are right.
     """
 
-    recurrence: str
-    options: tuple[tuple[str, Any], ...]
+    kind: type[Recurrence]
+    options: tuple[Any, ...]
     widths: tuple[tuple[int, ...], ...]
     dtype: torch.dtype
     device: str
@@ -30,8 +30,18 @@ class Spec(NamedTuple):
     gradients: bool
     transformed: bool
 
+    @property
+    def recurrence(self) -> str:
+        """The recurrence's name."""
+        return self.kind.name
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The recurrence's options by name: activations by name, of each tensor field its rank or None."""
+        return self.kind.facts(self.options)
+
     def __str__(self) -> str:
-        """In words, for messages: `lstm float32 on cpu, training`."""
+        """In words, for messages: `lstm float32 on cpu, inference`."""
         what = [f"{self.recurrence} {str(self.dtype).removeprefix('torch.')} on {self.device}"]
         what += ["lengths"] * self.lengths + ["reverse"] * self.reverse
         what += ["with gradients" if self.gradients else "inference"]
@@ -57,18 +67,21 @@ def gradients(problem: Problem) -> bool:
 
 def spec_of(problem: Problem) -> Spec:
     """The facts of a problem whose mask has been compacted."""
-    inputs, state = problem.inputs, problem.state
-    xs = [inputs] if isinstance(inputs, torch.Tensor) else flatten(inputs)
-    first = xs[0]
-    widths = [tuple(x.shape[2:]) for x in xs]
-    widths += [tuple(h.shape[1:]) for h in flatten(state)]
-    recurrence = problem.recurrence
+    inputs, recurrence = problem.inputs, problem.recurrence
+    if isinstance(inputs, torch.Tensor):
+        first = inputs
+        widths = [inputs.shape[2:]]
+    else:
+        leaves = flatten(inputs)
+        first = leaves[0]
+        widths = [x.shape[2:] for x in leaves]
+    widths += [h.shape[1:] for h in flatten(problem.state)]
     return Spec(
-        recurrence.name,
-        recurrence.facts(),
+        type(recurrence),
+        recurrence.options(),
         tuple(widths),
         first.dtype,
-        first.device.type,
+        "cpu" if first.is_cpu else first.device.type,
         problem.lengths is not None,
         problem.reverse,
         problem.sequences,

@@ -38,6 +38,7 @@ class Bidirectional(Layer):
     """
 
     supports_masking = True
+    _makes_mask = False
 
     def __init__(
         self,

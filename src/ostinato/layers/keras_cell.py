@@ -45,8 +45,12 @@ class KerasCell(Recurrence):
     def replace(self, tensors: Sequence[Tensor | None]) -> Self:
         raise TypeError(f"{type(self.cell).__name__} keeps its weights to itself; it cannot run over others.")
 
-    def facts(self) -> tuple[tuple[str, Any], ...]:
-        return (("cell", type(self.cell).__name__),)
+    def options(self) -> tuple[Any, ...]:
+        return (type(self.cell).__name__,)
+
+    @classmethod
+    def facts(cls, options: tuple[Any, ...]) -> dict[str, Any]:
+        return {"cell": options[0]}
 
 
 def recurrence_of(cell: Any, batch: int, training: bool, constants: Sequence[Tensor] | None = None) -> Recurrence:

@@ -97,11 +97,12 @@ class LSTMCell(GatedCell):
 
     def recurrence(self, batch: int, training: bool) -> RecurrenceLSTM:
         """The recurrence over this cell's weights, with dropout masks `(batch, ...)` in training."""
+        kernel, recurrent_kernel, bias = self._tensors()
         dropout, recurrent_dropout = self._dropout_masks(batch, training)
         return RecurrenceLSTM(
-            self.kernel,
-            self.recurrent_kernel,
-            self.bias,
+            kernel,
+            recurrent_kernel,
+            bias,
             dropout,
             recurrent_dropout,
             self.activation,

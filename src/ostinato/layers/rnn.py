@@ -47,6 +47,7 @@ class RNN(Layer):
     """
 
     supports_masking = True
+    _makes_mask = False
     _mutable_options = ("name", "trainable", "stateful", "return_sequences", "return_state")
 
     def __init__(
@@ -72,6 +73,7 @@ class RNN(Layer):
         self._states: Nest = None
         self._structure = recurrence_structure(cell)
         self._sizes = [size_to_shape(size) for size in flatten(self._structure, is_size)]
+        self._zeros = _common_zeros(cell, self._structure, self._sizes)
         if not self._trainable and isinstance(cell, Layer):
             cell.trainable = False
 
@@ -117,12 +119,11 @@ class RNN(Layer):
     def compute_mask(self, inputs: Nest, mask: Nest = None) -> Nest:
         """The mask of the output sequence, in its order; None for what has no time axis."""
         mask = first_mask(mask)
-        if mask is not None and self.return_sequences:
-            mask = mask.flip(0 if self.time_major else 1) if self.go_backwards else mask
-        else:
-            mask = None
+        if mask is None or not self.return_sequences:
+            return None
+        mask = mask.flip(0 if self.time_major else 1) if self.go_backwards else mask
         masks = [mask] * len(flatten(output_size(self.cell), is_size))
-        if mask is None or (len(masks) == 1 and not self.return_state):
+        if len(masks) == 1 and not self.return_state:
             return mask
         return masks + [None] * (len(self._sizes) if self.return_state else 0)
 
@@ -148,17 +149,25 @@ class RNN(Layer):
         constants: Sequence[Tensor] | None = None,
     ) -> Problem:
         """What is to be run, in the engines' terms. Raises ValueError for states or masks that do not fit."""
-        inputs = sequences if self.time_major else _swap(sequences)
-        first = inputs if isinstance(inputs, Tensor) else flatten(inputs)[0]
-        time, batch = first.shape[0], first.shape[1]
-        if not isinstance(inputs, Tensor):
+        cell = self._modules["cell"]
+        if isinstance(sequences, Tensor):
+            first = inputs = sequences if self.time_major else sequences.transpose(0, 1)
+            time, batch = first.shape[:2]
+        else:
+            inputs = sequences if self.time_major else _swap(sequences)
+            first = flatten(inputs)[0]
+            time, batch = first.shape[:2]
             self._check_alike(inputs, time, batch)
-        state = self._start(initial_state, batch, first)
-        kept = first_mask(mask)
+        if self._zeros is not None and initial_state is None and self._states is None:
+            count, size = self._zeros
+            state = (first.new_zeros((batch, *size), dtype=cell._dtype),) * count
+        else:
+            state = self._start(initial_state, batch, first)
+        kept = None if mask is None else first_mask(mask)
         if kept is not None:
             kept = self._time_major_mask(kept, time, batch)
         return Problem(
-            recurrence_of(self.cell, batch, training, constants),
+            recurrence_of(cell, batch, training, constants),
             inputs,
             state,
             kept,
@@ -298,6 +307,14 @@ class RNN(Layer):
 
     def _differs_in_training(self) -> bool:
         return isinstance(self.cell, Layer) and self.cell._differs_in_training()
+
+
+def _common_zeros(cell: Any, structure: Nest, sizes: list[tuple[int, ...]]) -> tuple[int, tuple[int, ...]] | None:
+    """(number, size) of the states, where the initial ones are zeros all alike, so that one tensor serves for them."""
+    plain = isinstance(cell, Cell) and type(cell).get_initial_state is Cell.get_initial_state
+    if not plain or not isinstance(structure, list) or len(structure) != len(sizes) or len(set(sizes)) != 1:
+        return None
+    return len(sizes), sizes[0]
 
 
 def _swap(nest: Nest) -> Nest:

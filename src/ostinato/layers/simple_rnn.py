@@ -75,11 +75,12 @@ class SimpleRNNCell(GatedCell):
 
     def recurrence(self, batch: int, training: bool) -> RecurrenceSimpleRNN:
         """The recurrence over this cell's weights, with dropout masks `(batch, ...)` in training."""
+        kernel, recurrent_kernel, bias = self._tensors()
         dropout, recurrent_dropout = self._dropout_masks(batch, training)
         return RecurrenceSimpleRNN(
-            self.kernel,
-            self.recurrent_kernel,
-            self.bias,
+            kernel,
+            recurrent_kernel,
+            bias,
             dropout,
             recurrent_dropout,
             self.activation,

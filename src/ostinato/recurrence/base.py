@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -17,14 +18,28 @@ from ostinato.recurrence.nests import Nest
 STATIC = {"static": True}
 
 
+class Fields(NamedTuple):
+    """The fields of a recurrence: tensors, and static options."""
+
+    tensors: tuple[str, ...]
+    statics: tuple[str, ...]
+    get_tensors: Callable[[Any], Any]
+    get_statics: Callable[[Any], Any]
+
+
 @functools.cache
-def _fields(cls: type) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(names of the tensor fields, names of the static fields) of a recurrence."""
+def fields_of(cls: type) -> Fields:
+    """The fields of a recurrence class, and functions that read them as tuples."""
     fields = dataclasses.fields(cls)
-    return (
-        tuple(f.name for f in fields if not f.metadata.get("static")),
-        tuple(f.name for f in fields if f.metadata.get("static")),
-    )
+    statics = tuple(f.name for f in fields if f.metadata.get("static"))
+    tensors = tuple(f.name for f in fields if not f.metadata.get("static"))
+    return Fields(tensors, statics, _getter(tensors), _getter(statics))
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[Any], Any]:
+    if len(names) > 1:
+        return operator.attrgetter(*names)
+    return lambda item: tuple([getattr(item, name) for name in names])
 
 
 class Recurrence(ABC):
@@ -54,23 +69,24 @@ class Recurrence(ABC):
 
     def tensors(self) -> tuple[Tensor | None, ...]:
         """The tensor fields, in order; None where an optional one is absent."""
-        return tuple([getattr(self, name) for name in _fields(type(self))[0]])
+        return fields_of(type(self)).get_tensors(self)
 
     def replace(self, tensors: Sequence[Tensor | None]) -> Self:
         """The same recurrence over other tensors."""
-        return dataclasses.replace(self, **dict(zip(_fields(type(self))[0], tensors, strict=True)))  # type: ignore[type-var]
+        return dataclasses.replace(self, **dict(zip(fields_of(type(self)).tensors, tensors, strict=True)))  # type: ignore[type-var]
 
-    def facts(self) -> tuple[tuple[str, Any], ...]:
-        """The hashable facts an engine may decide on: options, and for each tensor field its number of dimensions."""
-        tensors, statics = _fields(type(self))
-        facts: list[tuple[str, Any]] = []
-        for name in statics:
-            value = getattr(self, name)
-            facts.append((name, activation_name(value) if callable(value) else value))
-        for name in tensors:
-            value = getattr(self, name)
-            facts.append((name, None if value is None else value.dim()))
-        return tuple(facts)
+    def options(self) -> tuple[Any, ...]:
+        """What hashes and an engine may decide on: the static fields, and of each tensor field its rank or None."""
+        fields = fields_of(type(self))
+        ranks = [None if tensor is None else tensor.dim() for tensor in fields.get_tensors(self)]
+        return (*fields.get_statics(self), *ranks)
+
+    @classmethod
+    def facts(cls, options: tuple[Any, ...]) -> dict[str, Any]:
+        """`options()` by field name, activations by the names under which engines know them."""
+        fields = fields_of(cls)
+        named = [activation_name(value) if callable(value) else value for value in options]
+        return dict(zip((*fields.statics, *fields.tensors), named, strict=True))
 
 
 @dataclasses.dataclass(slots=True, eq=False)

@@ -21,23 +21,30 @@ def is_nested(nest: Nest) -> bool:
 
 def flatten(nest: Nest, is_leaf: Callable[[Any], bool] | None = None) -> list[Any]:
     """The leaves of `nest`, in order."""
-    return list(_leaves(nest, is_leaf))
+    if is_leaf is None and type(nest) in (tuple, list):  # a flat one, which most are, needs no walk
+        for child in nest:
+            if isinstance(child, (list, tuple, dict)):
+                break
+        else:
+            return list(nest)
+    leaves: list[Any] = []
+    _collect(nest, is_leaf, leaves)
+    return leaves
 
 
-def _leaves(nest: Nest, is_leaf: Callable[[Any], bool] | None) -> Iterator[Any]:
+def _collect(nest: Nest, is_leaf: Callable[[Any], bool] | None, leaves: list[Any]) -> None:
     if not is_nested(nest) or (is_leaf is not None and is_leaf(nest)):
-        yield nest
+        leaves.append(nest)
     else:
-        children = (nest[key] for key in sorted(nest)) if isinstance(nest, dict) else nest
-        for child in children:
-            yield from _leaves(child, is_leaf)
+        for child in [nest[key] for key in sorted(nest)] if isinstance(nest, dict) else nest:
+            _collect(child, is_leaf, leaves)
 
 
 def map_nest(function: Callable[[Any], Any], nest: Nest, is_leaf: Callable[[Any], bool] | None = None) -> Nest:
     """`nest` with `function` applied to each leaf."""
     if not is_nested(nest) or (is_leaf is not None and is_leaf(nest)):
         return function(nest)
-    return pack_like(nest, [function(leaf) for leaf in _leaves(nest, is_leaf)], is_leaf)
+    return pack_like(nest, [function(leaf) for leaf in flatten(nest, is_leaf)], is_leaf)
 
 
 def pack_like(nest: Nest, leaves: Iterable[Any], is_leaf: Callable[[Any], bool] | None = None) -> Nest:

@@ -43,5 +43,9 @@ class Stack(Recurrence):
             rest = rest[count:]
         return type(self)(replaced)
 
-    def facts(self) -> tuple[tuple[str, Any], ...]:
-        return tuple((recurrence.name, recurrence.facts()) for recurrence in self.recurrences)
+    def options(self) -> tuple[Any, ...]:
+        return tuple((type(recurrence), recurrence.options()) for recurrence in self.recurrences)
+
+    @classmethod
+    def facts(cls, options: tuple[Any, ...]) -> dict[str, Any]:
+        return {str(i): (kind.name, kind.facts(each)) for i, (kind, each) in enumerate(options)}

@@ -1,0 +1,114 @@
+"""What losses and metrics are given, as tensors: targets, predictions, and weights and masks that fit them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)  # torch neither compares these with int64 nor indexes by them
+
+
+def snake_case(name: str) -> str:
+    """A class name as an automatic name: `MeanSquaredError` to `mean_squared_error`.
+
+    >>> snake_case("MyLoss")
+    'my_loss'
+    """
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def as_float_dtype(dtype: Any, who: str) -> torch.dtype:
+    """A floating torch dtype from itself or its name. Raises ValueError for anything else."""
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"{who}: dtype must be a floating dtype such as 'float32', got {dtype!r}.")
+    return found
+
+
+def as_tensor(value: Any) -> Tensor:
+    """A tensor as it is; arrays, lists and numbers as a tensor, their floating values in torch's default dtype."""
+    if isinstance(value, Tensor):
+        return value.long() if value.dtype in _UNSIGNED else value
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"expected numbers, got an array of dtype {array.dtype}.")
+    if array.dtype.kind == "u" and array.itemsize > 1:
+        array = array.astype(np.int64)
+    tensor = torch.as_tensor(np.require(array, requirements=["C", "W"]))
+    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
+
+
+def as_predictions(value: Any, dtype: torch.dtype | None) -> Tensor:
+    """Predictions in `dtype`; None leaves float64 as it is and makes float32 (torch's default) of all else."""
+    tensor = as_tensor(value)
+    if dtype is None:
+        dtype = tensor.dtype if tensor.dtype is torch.float64 else torch.get_default_dtype()
+    return tensor if tensor.dtype is dtype else tensor.to(dtype)
+
+
+def as_targets(value: Any, y_pred: Tensor) -> Tensor:
+    """Targets where the predictions are; floating and boolean ones in their dtype, whole numbers as they are."""
+    tensor = as_tensor(value)
+    if tensor.is_floating_point() or tensor.dtype is torch.bool:
+        return tensor.to(y_pred)
+    return tensor if tensor.device == y_pred.device else tensor.to(y_pred.device)
+
+
+def as_mask(value: Any, device: torch.device) -> Tensor:
+    """A mask as a boolean tensor on `device`: True is a value that counts."""
+    return as_tensor(value).to(device=device, dtype=torch.bool)
+
+
+def same_rank(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Two tensors whose ranks differ by a last axis of size 1, with the same rank.
+
+    A tensor of rank 1 gains the axis, else the other one loses it (Keras's `squeeze_or_expand_to_same_rank`).
+
+    >>> [tuple(each.shape) for each in same_rank(torch.zeros(4), torch.zeros(4, 1))]
+    [(4, 1), (4, 1)]
+    """
+    if first.dim() == second.dim() + 1 and first.shape[-1] == 1:
+        return (first, second.unsqueeze(-1)) if second.dim() == 1 else (first.squeeze(-1), second)
+    if second.dim() == first.dim() + 1 and second.shape[-1] == 1:
+        return (first.unsqueeze(-1), second) if first.dim() == 1 else (first, second.squeeze(-1))
+    return first, second
+
+
+def fitted(given: Tensor, values: Tensor, who: str, what: str) -> tuple[Tensor, Tensor]:
+    """(given, values), so that weights or a mask, aligned with the values from the batch on, broadcast to them.
+
+    given: scalar, `(batch,)`, or the leading axes of `values`; an axis may have size 1.
+    Raises ValueError, naming both shapes, if it does not fit.
+    """
+    shape = tuple(given.shape)
+    if given.dim() == values.dim() + 1 and shape[-1] == 1 and values.dim():
+        given, values = same_rank(given, values)
+    elif given.dim() and given.dim() < values.dim():
+        given = given.reshape(shape + (1,) * (values.dim() - given.dim()))
+    sizes = zip(given.shape, values.shape, strict=False)
+    if given.dim() > values.dim() or any(mine not in (1, size) for mine, size in sizes):
+        raise ValueError(
+            f"{who}: {what} has shape {shape}, and there is one value for each of {tuple(values.shape)}: pass shape "
+            f"{tuple(values.shape[:1])} (one for a sample) or {tuple(values.shape)}."
+        )
+    return given, values
+
+
+def neutral(y_true: Tensor, y_pred: Tensor, mask: Tensor, axis: int, who: str) -> tuple[Tensor, Tensor]:
+    """Targets 0 and predictions 1 wherever the mask is False, so that what stands there reaches no gradient.
+
+    mask: for the leading axes of `y_pred` without `axis`; `y_true` with or without that axis.
+    """
+    each = y_pred.select(axis, 0)
+    keep, values = fitted(mask, each, who, "mask")
+    dropped = ~keep.expand(values.shape).reshape(each.shape)
+    wide = dropped.unsqueeze(axis if axis >= 0 else axis + y_pred.dim())
+    there = wide if y_true.dim() == y_pred.dim() else dropped
+    # Targets that do not fit stay as they are: the loss tells of them better.
+    if y_true.dim() == there.dim() and all(m in (1, n) for m, n in zip(there.shape, y_true.shape, strict=True)):
+        y_true = y_true.masked_fill(there, 0)
+    return y_true, y_pred.masked_fill(wide, 1)
