@@ -35,7 +35,7 @@ def reset_names() -> None:
 
 @cache
 def _signature(cls: type) -> inspect.Signature:
-    return inspect.signature(cls.__init__)
+    return inspect.signature(cls.__init__)  # type: ignore[misc]
 
 
 def bound_arguments(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -64,3 +64,25 @@ def accepts(cls: type, name: str) -> bool:
     """Whether the constructor takes `name`, by itself or through `**kwargs`."""
     parameters = _signature(cls).parameters
     return name in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+
+
+_FOREIGN: dict[str, tuple[Any, ...]] = {
+    "implementation": (0, 1, 2),  # Keras 2, of cells: changes no result
+    "input_axes": (None,),
+    "output_axes": (None,),
+    "optional": (False,),
+    "quantization_config": (None,),
+    "ragged": (False, None),
+    "renorm": (False,),
+    "renorm_clipping": (None,),
+    "renorm_momentum": (0.99,),
+    "sparse": (False, None),
+    "synchronized": (False,),
+}
+"""Options that Keras writes into configs and that are not here, with the values at which they say nothing."""
+
+
+def without_foreign(cls: type, config: dict[str, Any]) -> dict[str, Any]:
+    """A config without Keras's options that `cls` does not take, as long as they ask for nothing."""
+    taken = _signature(cls).parameters
+    return {key: value for key, value in config.items() if key in taken or value not in _FOREIGN.get(key, ())}

@@ -36,7 +36,8 @@ def default_device() -> torch.device:
     """Where new weights and NumPy inputs go: an explicit `with torch.device(...)`, else CUDA, else the CPU."""
     for mode in reversed(_get_current_function_mode_stack()):
         if isinstance(mode, DeviceContext):
-            return torch.device(mode.device)
+            chosen = torch.device(mode.device)
+            return torch.device("cpu") if chosen.type == "cpu" else chosen  # "cpu:0" is the same, and compares unequal
     chosen = torch.get_default_device()
     if chosen.type != "cpu" or not torch.cuda.is_available():
         return chosen

@@ -96,15 +96,15 @@ class Graph:
 def call_masked(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], mask: Nest) -> tuple[Any, Nest]:
     """Call any module with the mask of its first input, explicitly; returns (output, mask of the output).
 
-    A layer inside torch.compile or DistributedDataParallel gets its mask as an argument, and is asked for the mask of its
-    output: attributes of tensors do not survive those.
+    A layer inside torch.compile or DistributedDataParallel gets its mask as an argument, and is asked for the mask of
+    its output: attributes of tensors do not survive those.
     """
     layer = unwrapped(module)
     if not isinstance(layer, Layer):
         if mask is not None and any(each is not None for each in flatten(mask)) and not isinstance(layer, Operation):
             warnings.warn(
-                f"{type(layer).__name__} is a plain torch module and carries no mask: layers after it will use every step. "
-                f"Wrap it in a Layer with supports_masking = True to pass the mask on.",
+                f"{type(layer).__name__} is a plain torch module and carries no mask: layers after it will use every "
+                f"step. Wrap it in a Layer with supports_masking = True to pass the mask on.",
                 stacklevel=2,
             )
         with _in_mode(layer):
@@ -153,8 +153,8 @@ def _masks_of(template: Nest, masks: list[Any]) -> Nest:
 def _in_order(starts: list[SymbolicTensor], ends: list[SymbolicTensor], who: str) -> list[Node]:
     """The nodes from starts to ends, each after those it needs.
 
-    In Keras's order, which is that of `weights` too: by distance from the outputs, the farthest first, and among equals as
-    a walk from the outputs meets the modules.
+    In Keras's order, which is that of `weights` too: by distance from the outputs, the farthest first, and among
+    equals as a walk from the outputs meets the modules.
     """
     given = {id(symbol.node) for symbol in starts}
     finished: list[Node] = []
@@ -177,9 +177,8 @@ def _in_order(starts: list[SymbolicTensor], ends: list[SymbolicTensor], who: str
                 continue
             inputs = node.inputs
             if not inputs:
-                raise ValueError(
-                    f"{who}: an output depends on {getattr(node.call, 'described', node.call)}, which is not among the inputs."
-                )
+                source = getattr(node.call, "described", node.call)
+                raise ValueError(f"{who}: an output depends on {source}, which is not among the inputs.")
             stack.extend((_node_of(symbol, who), False) for symbol in reversed(inputs))
     depths = {id(node): 0 for node in finished}
     for node in reversed(finished):
@@ -197,6 +196,7 @@ def _in_order(starts: list[SymbolicTensor], ends: list[SymbolicTensor], who: str
 def _node_of(symbol: Any, who: str) -> Node:
     if not isinstance(symbol, SymbolicTensor) or symbol.node is None:
         raise ValueError(
-            f"{who}: inputs and outputs must be symbolic tensors, made by Input and by calling layers on it; got {symbol!r}."
+            f"{who}: inputs and outputs must be symbolic tensors, made by Input and by calling layers on it; "
+            f"got {symbol!r}."
         )
     return symbol.node

@@ -1,4 +1,7 @@
-"""Initial values of weights, by Keras's names and formulas. Drawn on the CPU, so that a seed means the same anywhere."""
+"""Initial values of weights, by Keras's names and formulas.
+
+Drawn on the CPU, so that a seed means the same on any device.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ostinato.core import registry
-from ostinato.core.config import bound_arguments
+from ostinato.core.config import bound_arguments, without_foreign
 from ostinato.core.dtypes import as_dtype
 from ostinato.random import DEFAULT, Stream
 
@@ -35,7 +38,7 @@ class Initializer:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """The initializer that `get_config` described."""
-        return cls(**config)
+        return cls(**without_foreign(cls, config))
 
 
 @registry.builtin("initializers", "zeros")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ostinato.core import regularizers
 from ostinato.core.calls import CallSignature, signature_of
-from ostinato.core.config import accepts, bound_arguments
+from ostinato.core.config import accepts, bound_arguments, without_foreign
 from ostinato.core.context import CONTEXT
 from ostinato.core.dtypes import to_tensor
 from ostinato.core.input_spec import InputSpec, check
@@ -57,6 +57,8 @@ class Layer(KerasModule):
     _mutable_options: tuple[str, ...] = ("name", "trainable")
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
     _call_signature: CallSignature
+    _warned: bool
+    _added_losses: tuple[int, list[Tensor]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         self = super().__new__(cls, *args, **kwargs)
@@ -138,6 +140,7 @@ class Layer(KerasModule):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """The layer that `get_config` described, with fresh weights."""
+        config = without_foreign(cls, config)
         return cls(**{key: deserialize_keras_object(value) for key, value in config.items()})
 
     # -- calling ------------------------------------------------------------------------------------------------------
@@ -159,7 +162,7 @@ class Layer(KerasModule):
         signature, context = self._call_signature, CONTEXT
         if len(args) != 1 or (kwargs and "inputs" in kwargs):
             args, kwargs = signature.normalise(args, kwargs)
-        if kwargs or type(args[0]) is not Tensor or args[0].dtype is not self._dtype:
+        if kwargs or not args or type(args[0]) is not Tensor or args[0].dtype is not self._dtype:
             args, kwargs = self._admit(args, kwargs)
         inputs = args[0] if args else None
         if not self.built:
@@ -250,6 +253,12 @@ class Layer(KerasModule):
     def _admit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments as tensors: arrays are cast; a torch tensor of another floating dtype is refused."""
         if args:
+            for leaf in flatten(args[0]):
+                if isinstance(leaf, (bool, int, float, str)):
+                    raise TypeError(
+                        f"{self.described}: expected a tensor or an array, got {leaf!r}. Turn lists of numbers into one, "
+                        f"with torch.tensor or np.array."
+                    )
             strict = self._asks_for_dtype() and not torch.is_autocast_enabled(self._where().type)
             args = tuple(map_nest(lambda leaf: self._admit_leaf(leaf, strict), each) for each in args)
         if kwargs:
@@ -265,8 +274,13 @@ class Layer(KerasModule):
                 )
             return leaf
         if isinstance(leaf, (np.ndarray, np.generic)) and leaf.dtype.kind in "fiubc":
-            return to_tensor(leaf, self._dtype, self._where())
+            return to_tensor(leaf, self.input_dtype, self._where())
         return leaf
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """The dtype that floating arrays are cast to."""
+        return self._dtype
 
     def _asks_for_dtype(self) -> bool:
         """Whether the layer's own weights meet the input; containers leave that to what they contain."""

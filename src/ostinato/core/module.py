@@ -23,6 +23,7 @@ class KerasModule(torch.nn.Module):
 
     name: str
     built = False
+    _device: torch.device | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         # torch's constructor runs here, so that attributes, layers too, may be set before `super().__init__()`.
@@ -182,7 +183,10 @@ class KerasModule(torch.nn.Module):
         return [to_numpy(weight) for weight in self.weights]
 
     def set_weights(self, weights: list[Any]) -> None:
-        """Write all weights, in the order of `weights`. Raises ValueError for a wrong number or shape, before writing."""
+        """Write all weights, in the order of `weights`.
+
+        Raises ValueError for a wrong number or shape, before anything is written.
+        """
         own = Weights(self)
         if len(weights) != len(own.all):
             hint = "" if self.built else " It is not built yet: call it, or build(input_shape), first."
@@ -190,8 +194,8 @@ class KerasModule(torch.nn.Module):
         for position, (mine, given) in enumerate(zip(own.all, weights, strict=True)):
             if tuple(mine.shape) != tuple(np.shape(given)):
                 raise ValueError(
-                    f"{self.described}: set_weights got shape {tuple(np.shape(given))} for {own.names[position]!r} (number "
-                    f"{position}), expected {tuple(mine.shape)}."
+                    f"{self.described}: set_weights got shape {tuple(np.shape(given))} for {own.names[position]!r}, "
+                    f"number {position}; expected {tuple(mine.shape)}."
                 )
         for name, mine, given in zip(own.names, own.all, weights, strict=True):
             write(mine, given, name)
@@ -211,8 +215,8 @@ class KerasModule(torch.nn.Module):
         for module in self.modules():
             if isinstance(module, KerasModule) and not module.built and module._makes_weights():
                 raise ValueError(
-                    f"{module.described} is not built: it has no parameters yet. Call it on data, or build(input_shape), "
-                    f"first."
+                    f"{module.described} is not built: it has no parameters yet. Call it on data, or "
+                    f"build(input_shape), first."
                 )
 
     def _makes_weights(self) -> bool:

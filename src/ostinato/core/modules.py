@@ -18,8 +18,8 @@ from torch.nn.utils.stateless import _reparametrize_module
 from ostinato.core.context import inferring_shapes
 from ostinato.core.shapes import Shape
 from ostinato.core.symbolic import (
-    Node,
     WATCHED,
+    Node,
     SymbolicTensor,
     TensorSpec,
     has_symbolic,
@@ -46,7 +46,7 @@ def open_inputs(inputs: Iterable[SymbolicTensor]) -> None:
     """A model is being drawn from these inputs: watch the calls of plain modules."""
     _OPEN.update(inputs)
     if not WATCHED:
-        WATCHED.append(register_module_forward_pre_hook(_before))
+        WATCHED.append(register_module_forward_pre_hook(_before))  # type: ignore[arg-type]
         WATCHED.append(register_module_forward_hook(_after, with_kwargs=True, always_call=True))
 
 

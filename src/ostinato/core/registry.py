@@ -203,6 +203,8 @@ def deserialize_keras_object(config: Any, custom_objects: dict[str, Any] | None 
     name, inner = config["class_name"], config.get("config", {})
     if name == "__tuple__":
         return tuple(deserialize_keras_object(each, custom_objects) for each in config["items"])
+    if name == "DTypePolicy":  # in configs that Keras 3 wrote
+        return inner["name"]
     if name == "TensorShape" or (name == "__numpy__" and kind is None):
         return tuple(inner.get("items", ()))
     item = _locate(config, name, inner, custom_objects, kind)
@@ -217,13 +219,15 @@ def deserialize_keras_object(config: Any, custom_objects: dict[str, Any] | None 
 def _locate(config: dict[str, Any], name: str, inner: Any, custom: dict[str, Any] | None, kind: str | None) -> Any:
     """The class or function that a config names: in its module's kind, in the kind asked for, or registered."""
     wanted = inner if name == "function" else name
-    kinds = [str(config.get("module") or "").rpartition(".")[2], kind]
+    module = str(config.get("module") or "").rpartition(".")[2]
+    known = {each for each, _ in _BUILTIN}  # a module such as "keras" or "builtins" says nothing
+    kinds = [each for each in (module, kind) if each in known]
     for each in kinds:
-        if each and (each, wanted) in _BUILTIN:
+        if (each, wanted) in _BUILTIN:
             return _BUILTIN[each, wanted]
     found = get_registered_object(config.get("registered_name") or wanted, custom) or get_registered_object(
         wanted, custom
     )
-    if found is None and not any(kinds):
-        found = next((item for (_, known), item in _BUILTIN.items() if known == wanted), None)
-    return found if found is not None else find(kind or kinds[0] or "layers", wanted, custom)
+    if found is None and not kinds:
+        found = next((item for (_, each), item in _BUILTIN.items() if each == wanted), None)
+    return found if found is not None else find(kinds[-1] if kinds else "layers", wanted, custom)

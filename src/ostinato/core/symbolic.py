@@ -73,6 +73,16 @@ class SymbolicTensor:
     def __iter__(self) -> Iterator[SymbolicTensor]:
         raise TypeError(f"{self!r} cannot be iterated over; index it, or use torch.unbind.")
 
+    def __eq__(self, other: object) -> Any:
+        # Two symbolic tensors compare as objects: lists, dicts and sets need to tell them apart.
+        return record_function(operator.eq, (self, other), {}) if _is_value(other) else self is other
+
+    def __ne__(self, other: object) -> Any:
+        symbolic = isinstance(other, SymbolicTensor) or _is_value(other)
+        return record_function(operator.ne, (self, other), {}) if symbolic else self is not other
+
+    __hash__ = object.__hash__
+
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(f"{self!r} has no value: it cannot become a NumPy array.")
 
@@ -87,6 +97,10 @@ class SymbolicTensor:
         if not callable(method):
             return record_function(operator.attrgetter(name), (self,), {}, name)
         return lambda *args, **kwargs: record_function(method, (self, *args), kwargs)
+
+
+def _is_value(other: Any) -> bool:
+    return isinstance(other, (int, float, Tensor))
 
 
 def _operator(name: str, reflected: bool = False) -> Callable[..., Any]:
@@ -120,8 +134,8 @@ class Operation(torch.nn.Module):
                 self._slots.append(f"parameter_{index}")
             elif tensor.requires_grad:
                 raise ValueError(
-                    f"torch.{name} on a symbolic tensor: a tensor of shape {tuple(tensor.shape)} that requires grad but "
-                    f"is no Parameter would be lost to the model. Make it a torch.nn.Parameter, or a layer's weight."
+                    f"torch.{name} on a symbolic tensor: a tensor of shape {tuple(tensor.shape)} that requires grad "
+                    f"but is no Parameter would be lost to the model. Make it a Parameter, or a layer's weight."
                 )
             else:
                 self.register_buffer(f"constant_{index}", tensor, persistent=False)

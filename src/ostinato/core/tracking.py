@@ -61,17 +61,17 @@ def _parameters(module: torch.nn.Module, infos: dict[str, WeightInfo]) -> Iterat
 
     A parametrized weight is where torch.nn.utils.parametrize put it.
     """
-    parametrized = module._modules.get("parametrizations")
+    container = module._modules.get("parametrizations")
+    parametrized = {} if container is None else container._modules
     names = [name for name, info in infos.items() if info.trainable]
     names += [name for name in module._parameters if name not in infos]
-    if parametrized is not None:
-        names += [name for name in parametrized._modules if name not in names]  # type: ignore[union-attr]
+    names += [name for name in parametrized if name not in names]
     for name in names:
         tensor = module._parameters.get(name)
         if tensor is not None:
             yield name, tensor
-        elif parametrized is not None and name in parametrized._modules:  # type: ignore[operator]
-            for inner, original in torch.nn.Module.named_parameters(parametrized._modules[name], recurse=False):  # type: ignore[index]
+        elif (holder := parametrized.get(name)) is not None:
+            for inner, original in holder.named_parameters(recurse=False):
                 yield f"parametrizations.{name}.{inner}", original
 
 

@@ -17,7 +17,7 @@ class Weight(torch.nn.Parameter):
     nothing in the library asks for more than a parameter. What must last is in the layer, under the weight's name.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @property
     def value(self) -> Tensor:

@@ -14,9 +14,10 @@ from ostinato.recurrence.nests import flatten
 class Spec(NamedTuple):
     """The facts of a problem.
 
-    kind: the recurrence's class; options: its `options()`; widths: the shape of one step of each input and of each state,
-    without batch; lengths: rows end at lengths of their own; gradients: autograd records; transformed: a `torch.func`
-    transform or forward-mode AD is active, under which only operations that torch itself differentiates are right.
+    kind: the recurrence's class; options: its `options()`; widths: the shape of one step of each input and of each
+    state, without batch; lengths: rows end at lengths of their own; gradients: autograd records; transformed: a
+    `torch.func` transform or forward-mode AD is active, under which only operations that torch itself differentiates
+    are right.
     """
 
     kind: type[Recurrence]

@@ -23,9 +23,10 @@ class Bidirectional(Layer):
     """Runs a recurrent layer over its input in both directions and merges the two outputs.
 
     layer: a recurrent layer; a fresh copy of it, made from its config, is the forward half, and another with
-    `go_backwards` flipped the backward half. backward_layer: to be used as the backward half instead; it must run in the
-    other direction, and be like `layer` in stateful, return_sequences and return_state. merge_mode: "concat" (along the
-    last axis), "sum", "ave", "mul", or None to return both. weights: initial weights, the forward half's first.
+    `go_backwards` flipped the backward half. backward_layer: to be used as the backward half instead; it must run in
+    the other direction, and be like `layer` in stateful, return_sequences and return_state. merge_mode: "concat"
+    (along the last axis), "sum", "ave", "mul", or None to return both. weights: initial weights, the forward half's
+    first.
 
     Called as the layer is. initial_state: the forward half's states, then the backward half's, in one list, or a pair
     (forward, backward). With return_state, returns `(output, *forward_states, *backward_states)`. The backward half's
@@ -57,9 +58,10 @@ class Bidirectional(Layer):
                 )
         super().__init__(**kwargs)
         self.merge_mode = merge_mode
-        self.forward_layer = _copy(layer, f"forward_{layer.name}", layer.go_backwards)
+        plain = layer.name.removeprefix("forward_")  # the layer of a config that Keras wrote is a forward half already
+        self.forward_layer = _copy(layer, f"forward_{plain}", layer.go_backwards)
         if backward_layer is None:
-            backward_layer = _copy(layer, f"backward_{layer.name}", not layer.go_backwards)
+            backward_layer = _copy(layer, f"backward_{plain}", not layer.go_backwards)
         else:
             _check_opposite(layer, backward_layer)
         self.backward_layer = backward_layer
@@ -153,8 +155,8 @@ class Bidirectional(Layer):
         first, second = len(self.forward_layer._sizes), len(self.backward_layer._sizes)
         if len(leaves) != first + second:
             raise ValueError(
-                f"{self.described}: initial_state has {len(leaves)} tensor(s); the forward half carries {first} and the "
-                f"backward half {second}. Pass them in one list, the forward half's first."
+                f"{self.described}: initial_state has {len(leaves)} tensor(s); the forward half carries {first} and "
+                f"the backward half {second}. Pass them in one list, the forward half's first."
             )
         return leaves[:first], leaves[first:]
 

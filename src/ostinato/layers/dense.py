@@ -58,9 +58,8 @@ class Dense(Layer):
 
     def build(self, input_shape: Any) -> None:
         if len(input_shape) < 2 or input_shape[-1] is None:
-            raise ValueError(
-                f"{self.described}: expected input (batch, ..., features) with features known, got {tuple(input_shape)}."
-            )
+            got = tuple(input_shape)
+            raise ValueError(f"{self.described}: expected input (batch, ..., features) with features known, got {got}.")
         features = input_shape[-1]
         self.kernel = self.add_weight(
             shape=(features, self.units),

@@ -66,8 +66,8 @@ class Embedding(Layer):
         except IndexError:
             low, high = int(inputs.min()), int(inputs.max())
         raise IndexError(
-            f"{self.described}: indices must be in [0, {self.input_dim}), got {low} to {high}. Make input_dim at least the "
-            f"largest index + 1."
+            f"{self.described}: indices must be in [0, {self.input_dim}), got {low} to {high}. Make input_dim at least "
+            f"the largest index + 1."
         )
 
     def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:

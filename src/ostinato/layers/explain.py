@@ -12,8 +12,8 @@ from ostinato.layers.rnn import RNN
 def explain(layer: Any, inputs: Any, **kwargs: Any) -> str:
     """Which engine each recurrence in a layer or model runs on for these inputs, and the reasons of those that refuse.
 
-    layer: any layer or model; inputs, kwargs: as it would be called, with gradients or under `torch.no_grad()` as it would
-    be. The layer is run once; recorded states are put back as they were.
+    layer: any layer or model; inputs, kwargs: as it would be called, with gradients or under `torch.no_grad()` as it
+    would be. The layer is run once; recorded states are put back as they were.
 
     >>> import torch, ostinato
     >>> layer = ostinato.layers.GRU(4)

@@ -9,7 +9,6 @@ from ostinato.core.cell import GatedCell
 from ostinato.core.registry import builtin
 from ostinato.layers.aliases import of_cell, refuse_cudnn
 from ostinato.layers.rnn import RNN
-
 from ostinato.recurrence.gru import GRU as RecurrenceGRU
 
 
@@ -25,13 +24,14 @@ class GRUCell(GatedCell):
         k = a(x Wh + bh + (r * h) Uh)           and no biases c
         h' = z * h + (1 - z) * k
 
-    with a the activation and s the recurrent activation (Cho et al. (2014), arXiv:1406.1078). Weights: kernel `(features, 3 units)`, recurrent_kernel `(units, 3 units)`, bias `(2, 3 units)` with reset_after, else
-    `(3 units,)`; gates in the order z, r, h.
+    with a the activation and s the recurrent activation (Cho et al. (2014), arXiv:1406.1078). Weights: kernel
+    `(features, 3 units)`, recurrent_kernel `(units, 3 units)`, bias `(2, 3 units)` with reset_after, else `(3
+    units,)`; gates in the order z, r, h.
 
-    units: size of the state and of the output. activation, recurrent_activation: names or functions. use_bias: whether
-    there is a bias. reset_after: apply the reset gate after the matrix product. *_initializer, *_regularizer, *_constraint: of each weight, by name or object. dropout,
-    recurrent_dropout: share of the input and of the recurrent state that is dropped in training, in [0, 1); one mask per
-    call. seed: of the dropout masks.
+    units: size of the state and of the output. activation, recurrent_activation: names or functions. use_bias:
+    whether there is a bias. reset_after: apply the reset gate after the matrix product. *_initializer, *_regularizer,
+    *_constraint: of each weight, by name or object. dropout, recurrent_dropout: share of the input and of the
+    recurrent state that is dropped in training, in [0, 1); one mask per call. seed: of the dropout masks.
 
     Called with `(inputs, states, training=None)`, inputs `(batch, features)` and states h, each `(batch, units)`;
     returns (output `(batch, units)`, new states).
@@ -113,18 +113,20 @@ class GRU(RNN):
         k = a(x Wh + bh + (r * h) Uh)           and no biases c
         h' = z * h + (1 - z) * k
 
-    with a the activation and s the recurrent activation (Cho et al. (2014), arXiv:1406.1078). Weights: kernel `(features, 3 units)`, recurrent_kernel `(units, 3 units)`, bias `(2, 3 units)` with reset_after, else
-    `(3 units,)`; gates in the order z, r, h.
+    with a the activation and s the recurrent activation (Cho et al. (2014), arXiv:1406.1078). Weights: kernel
+    `(features, 3 units)`, recurrent_kernel `(units, 3 units)`, bias `(2, 3 units)` with reset_after, else `(3
+    units,)`; gates in the order z, r, h.
 
-    units: size of the state and of the output. activation, recurrent_activation: names or functions. use_bias: whether
-    there is a bias. reset_after: apply the reset gate after the matrix product. *_initializer, *_regularizer, *_constraint: of each weight, by name or object. dropout,
-    recurrent_dropout: share of the input and of the recurrent state that is dropped in training, in [0, 1); one mask per
-    call. seed: of the dropout masks.
+    units: size of the state and of the output. activation, recurrent_activation: names or functions. use_bias:
+    whether there is a bias. reset_after: apply the reset gate after the matrix product. *_initializer, *_regularizer,
+    *_constraint: of each weight, by name or object. dropout, recurrent_dropout: share of the input and of the
+    recurrent state that is dropped in training, in [0, 1); one mask per call. seed: of the dropout masks.
     return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask, time_major: see `RNN`.
     implementation, use_cudnn: accepted as in Keras; use_cudnn=True raises where cuDNN cannot run.
 
-    Called with `(sequences, initial_state=None, mask=None, training=None)`, sequences `(batch, time, features)`; returns
-    `(batch, units)`, or `(batch, time, units)` with return_sequences, and the final states h with return_state.
+    Called with `(sequences, initial_state=None, mask=None, training=None)`, sequences `(batch, time, features)`;
+    returns `(batch, units)`, or `(batch, time, units)` with return_sequences, and the final states h with
+    return_state.
 
     >>> import torch, ostinato
     >>> layer = ostinato.layers.GRU(4, return_sequences=True)

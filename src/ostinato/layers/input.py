@@ -31,23 +31,23 @@ class InputLayer(Layer):
         if (shape is None) == (batch_shape is None):
             raise ValueError("Input: pass either shape (without the batch) or batch_shape.")
         self.batch_shape = (batch_size, *as_shape(shape)) if batch_shape is None else as_shape(batch_shape)
-        self.input_dtype = None if dtype is None else as_dtype(dtype)
+        self.declared_dtype = None if dtype is None else as_dtype(dtype)
         self.built = True
-        self.symbol = input_symbol(self.batch_shape, self.input_dtype, self)
+        self.symbol = input_symbol(self.batch_shape, self.declared_dtype, self)
 
     def call(self, inputs: Any) -> Any:
         return inputs
 
     def get_config(self) -> dict[str, Any]:
         """Shape with the batch, dtype and name."""
-        dtype = None if self.input_dtype is None else str(self.input_dtype).removeprefix("torch.")
+        dtype = None if self.declared_dtype is None else str(self.declared_dtype).removeprefix("torch.")
         return {"batch_shape": list(self.batch_shape), "dtype": dtype, "name": self.name}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "symbol": None}
 
 
-def Input(  # noqa: N802 (Keras's name)
+def Input(
     shape: Any = None,
     batch_size: int | None = None,
     dtype: Any = None,

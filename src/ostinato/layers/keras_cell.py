@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from ostinato.core.cell import Cell, state_structure
 from ostinato.core.calls import signature_of
+from ostinato.core.cell import Cell, state_structure
 from ostinato.core.shapes import is_size
 from ostinato.recurrence.base import Recurrence
 from ostinato.recurrence.nests import Nest, describe, flatten, pack_like
@@ -24,15 +24,15 @@ class KerasCell(Recurrence):
 
     def __init__(self, cell: Any, training: bool, constants: Sequence[Tensor] | None = None) -> None:
         self.cell = cell
-        self.options: dict[str, Any] = {}
+        self.keywords: dict[str, Any] = {}
         signature = signature_of(getattr(type(cell), "call", type(cell).forward))
         if signature.training:
-            self.options["training"] = training
+            self.keywords["training"] = training
         if constants:
-            self.options["constants"] = list(constants)
+            self.keywords["constants"] = list(constants)
 
     def step(self, x: Nest, state: Nest) -> tuple[Nest, Nest]:
-        output, new = self.cell(x, state, **self.options)
+        output, new = self.cell(x, state, **self.keywords)
         given, leaves = flatten(state), flatten(new)
         if len(leaves) != len(given) or any(a.shape != b.shape for a, b in zip(leaves, given, strict=False)):
             who = getattr(self.cell, "described", type(self.cell).__name__)

@@ -12,7 +12,6 @@ from ostinato.core.cell import GatedCell
 from ostinato.core.registry import builtin
 from ostinato.layers.aliases import of_cell, refuse_cudnn
 from ostinato.layers.rnn import RNN
-
 from ostinato.recurrence.lstm import LSTM as RecurrenceLSTM
 
 
@@ -26,12 +25,15 @@ class LSTMCell(GatedCell):
         c' = s(f) * c + s(i) * a(g)
         h' = s(o) * a(c')
 
-    with a the activation and s the recurrent activation (Hochreiter & Schmidhuber (1997); forget gate: Gers et al. (2000)). Weights: kernel `(features, 4 units)`, recurrent_kernel `(units, 4 units)`, bias `(4 units,)`; gates in the order i, f, c, o.
+    with a the activation and s the recurrent activation (Hochreiter & Schmidhuber (1997); forget gate: Gers et al.
+    (2000)). Weights: kernel `(features, 4 units)`, recurrent_kernel `(units, 4 units)`, bias `(4 units,)`; gates in
+    the order i, f, c, o.
 
-    units: size of the state and of the output. activation, recurrent_activation: names or functions. use_bias: whether
-    there is a bias. unit_forget_bias: start the forget gate's bias at 1 (Jozefowicz et al., 2015). *_initializer, *_regularizer, *_constraint: of each weight, by name or object. dropout,
-    recurrent_dropout: share of the input and of the recurrent state that is dropped in training, in [0, 1); one mask per
-    call. seed: of the dropout masks.
+    units: size of the state and of the output. activation, recurrent_activation: names or functions. use_bias:
+    whether there is a bias. unit_forget_bias: start the forget gate's bias at 1 (Jozefowicz et al., 2015).
+    *_initializer, *_regularizer, *_constraint: of each weight, by name or object. dropout, recurrent_dropout: share
+    of the input and of the recurrent state that is dropped in training, in [0, 1); one mask per call. seed: of the
+    dropout masks.
 
     Called with `(inputs, states, training=None)`, inputs `(batch, features)` and states [h, c], each `(batch, units)`;
     returns (output `(batch, units)`, new states).
@@ -120,17 +122,20 @@ class LSTM(RNN):
         c' = s(f) * c + s(i) * a(g)
         h' = s(o) * a(c')
 
-    with a the activation and s the recurrent activation (Hochreiter & Schmidhuber (1997); forget gate: Gers et al. (2000)). Weights: kernel `(features, 4 units)`, recurrent_kernel `(units, 4 units)`, bias `(4 units,)`; gates in the order i, f, c, o.
+    with a the activation and s the recurrent activation (Hochreiter & Schmidhuber (1997); forget gate: Gers et al.
+    (2000)). Weights: kernel `(features, 4 units)`, recurrent_kernel `(units, 4 units)`, bias `(4 units,)`; gates in
+    the order i, f, c, o.
 
-    units: size of the state and of the output. activation, recurrent_activation: names or functions. use_bias: whether
-    there is a bias. unit_forget_bias: start the forget gate's bias at 1 (Jozefowicz et al., 2015). *_initializer, *_regularizer, *_constraint: of each weight, by name or object. dropout,
-    recurrent_dropout: share of the input and of the recurrent state that is dropped in training, in [0, 1); one mask per
-    call. seed: of the dropout masks.
-    return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask, time_major: see `RNN`.
-    implementation, use_cudnn: accepted as in Keras; use_cudnn=True raises where cuDNN cannot run.
+    units: size of the state and of the output. activation, recurrent_activation: names or functions. use_bias:
+    whether there is a bias. unit_forget_bias: start the forget gate's bias at 1 (Jozefowicz et al., 2015).
+    *_initializer, *_regularizer, *_constraint: of each weight, by name or object. dropout, recurrent_dropout: share
+    of the input and of the recurrent state that is dropped in training, in [0, 1); one mask per call. seed: of the
+    dropout masks. return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask, time_major:
+    see `RNN`. implementation, use_cudnn: accepted as in Keras; use_cudnn=True raises where cuDNN cannot run.
 
-    Called with `(sequences, initial_state=None, mask=None, training=None)`, sequences `(batch, time, features)`; returns
-    `(batch, units)`, or `(batch, time, units)` with return_sequences, and the final states [h, c] with return_state.
+    Called with `(sequences, initial_state=None, mask=None, training=None)`, sequences `(batch, time, features)`;
+    returns `(batch, units)`, or `(batch, time, units)` with return_sequences, and the final states [h, c] with
+    return_state.
 
     >>> import torch, ostinato
     >>> layer = ostinato.layers.LSTM(4, return_sequences=True)

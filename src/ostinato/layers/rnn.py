@@ -20,7 +20,7 @@ from ostinato.engines.execute import execute
 from ostinato.layers.keras_cell import check_cell, recurrence_of
 from ostinato.layers.stacked import StackedRNNCells
 from ostinato.recurrence.base import Problem, Scanned
-from ostinato.recurrence.nests import Nest, describe, flatten, is_nested, map_nest, pack_like
+from ostinato.recurrence.nests import Nest, describe, flatten, map_nest, pack_like
 
 
 @builtin("layers")
@@ -86,18 +86,13 @@ class RNN(Layer):
         if isinstance(self.cell, Layer) and not self.cell.built:
             self.cell._build_device = self._build_device
             self.cell.build(step_shape)
-        specs = map_nest(
-            lambda shape: InputSpec(
-                ndim=len(shape),
-                axes={axis: size for axis, size in enumerate(shape) if axis > 1},
-                layout=", ".join(["(time", "batch"] if self.time_major else ["(batch", "time"])
-                + "".join([", features"] * (len(shape) == 3) + [", any"] * (len(shape) - 2) * (len(shape) > 3))
-                + ")",
-            ),
-            shapes,
-            is_shape,
-        )
-        self.input_spec = specs if is_nested(specs) else specs
+        self.input_spec = map_nest(self._spec_of, shapes, is_shape)
+
+    def _spec_of(self, shape: Any) -> InputSpec:
+        lead = ["time", "batch"] if self.time_major else ["batch", "time"]
+        rest = ["features"] if len(shape) == 3 else ["any"] * (len(shape) - 2)
+        axes = {axis: size for axis, size in enumerate(shape) if axis > 1}
+        return InputSpec(ndim=len(shape), axes=axes, layout=f"({', '.join(lead + rest)})")
 
     def _without_time(self, shape: Any) -> tuple[int | None, ...]:
         if len(shape) < 2 or (isinstance(self.cell, Cell) and len(shape) < 3):
@@ -149,7 +144,7 @@ class RNN(Layer):
         constants: Sequence[Tensor] | None = None,
     ) -> Problem:
         """What is to be run, in the engines' terms. Raises ValueError for states or masks that do not fit."""
-        cell = self._modules["cell"]
+        cell: Any = self._modules["cell"]
         if isinstance(sequences, Tensor):
             first = inputs = sequences if self.time_major else sequences.transpose(0, 1)
             time, batch = first.shape[:2]
@@ -237,8 +232,8 @@ class RNN(Layer):
         if len(leaves) != len(sizes):
             names = " (h, c)" if len(sizes) == 2 and hasattr(self.cell, "units") else ""
             raise ValueError(
-                f"{self.described}: {what} has {len(leaves)} tensor(s); this cell carries {len(sizes)}{names}: {wanted}."
-                + (" Pass initial_state=[h, c]." if names else "")
+                f"{self.described}: {what} has {len(leaves)} tensor(s); this cell carries {len(sizes)}{names}: "
+                f"{wanted}." + (" Pass initial_state=[h, c]." if names else "")
             )
         leaves = [leaf if isinstance(leaf, Tensor) else torch.as_tensor(leaf) for leaf in leaves]
         for leaf, size in zip(leaves, sizes, strict=True):
@@ -301,6 +296,21 @@ class RNN(Layer):
         self.reset_states()
 
     # -- torch --------------------------------------------------------------------------------------------------------
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """The dtype that floating arrays are cast to: the cell's."""
+        return self.cell._dtype if isinstance(self.cell, Layer) else self._dtype
+
+    def _admit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, kwargs = super()._admit(args, kwargs)
+        if args and isinstance(self.cell, Cell):  # whole numbers are taken as numbers
+            args = (map_nest(self._as_floating, args[0]), *args[1:])
+        return args, kwargs
+
+    def _as_floating(self, leaf: Any) -> Any:
+        whole = isinstance(leaf, Tensor) and not leaf.is_floating_point() and not leaf.is_complex()
+        return leaf.to(self.input_dtype) if whole else leaf
 
     def _asks_for_dtype(self) -> bool:
         return isinstance(self.cell, Cell)

@@ -9,7 +9,6 @@ from ostinato.core.cell import GatedCell
 from ostinato.core.registry import builtin
 from ostinato.layers.aliases import of_cell
 from ostinato.layers.rnn import RNN
-
 from ostinato.recurrence.simple_rnn import SimpleRNN as RecurrenceSimpleRNN
 
 
@@ -21,12 +20,13 @@ class SimpleRNNCell(GatedCell):
 
         h' = activation(x W + b + h U)
 
-    with a the activation and s the recurrent activation (Elman (1990), "Finding structure in time"). Weights: kernel `(features, units)`, recurrent_kernel `(units, units)`, bias `(units,)`.
+    with a the activation and s the recurrent activation (Elman (1990), "Finding structure in time"). Weights: kernel
+    `(features, units)`, recurrent_kernel `(units, units)`, bias `(units,)`.
 
-    units: size of the state and of the output. activation, recurrent_activation: names or functions. use_bias: whether
-    there is a bias. *_initializer, *_regularizer, *_constraint: of each weight, by name or object. dropout,
-    recurrent_dropout: share of the input and of the recurrent state that is dropped in training, in [0, 1); one mask per
-    call. seed: of the dropout masks.
+    units: size of the state and of the output. activation, recurrent_activation: names or functions. use_bias:
+    whether there is a bias. *_initializer, *_regularizer, *_constraint: of each weight, by name or object. dropout,
+    recurrent_dropout: share of the input and of the recurrent state that is dropped in training, in [0, 1); one mask
+    per call. seed: of the dropout masks.
 
     Called with `(inputs, states, training=None)`, inputs `(batch, features)` and states h, each `(batch, units)`;
     returns (output `(batch, units)`, new states).
@@ -95,17 +95,18 @@ class SimpleRNN(RNN):
 
         h' = activation(x W + b + h U)
 
-    with a the activation and s the recurrent activation (Elman (1990), "Finding structure in time"). Weights: kernel `(features, units)`, recurrent_kernel `(units, units)`, bias `(units,)`.
+    with a the activation and s the recurrent activation (Elman (1990), "Finding structure in time"). Weights: kernel
+    `(features, units)`, recurrent_kernel `(units, units)`, bias `(units,)`.
 
-    units: size of the state and of the output. activation, recurrent_activation: names or functions. use_bias: whether
-    there is a bias. *_initializer, *_regularizer, *_constraint: of each weight, by name or object. dropout,
-    recurrent_dropout: share of the input and of the recurrent state that is dropped in training, in [0, 1); one mask per
-    call. seed: of the dropout masks.
-    return_sequences, return_state, go_backwards, stateful, unroll, zero_output_for_mask, time_major: see `RNN`.
-    implementation: accepted as in Keras; changes no result.
+    units: size of the state and of the output. activation, recurrent_activation: names or functions. use_bias:
+    whether there is a bias. *_initializer, *_regularizer, *_constraint: of each weight, by name or object. dropout,
+    recurrent_dropout: share of the input and of the recurrent state that is dropped in training, in [0, 1); one mask
+    per call. seed: of the dropout masks. return_sequences, return_state, go_backwards, stateful, unroll,
+    zero_output_for_mask, time_major: see `RNN`. implementation: accepted as in Keras; changes no result.
 
-    Called with `(sequences, initial_state=None, mask=None, training=None)`, sequences `(batch, time, features)`; returns
-    `(batch, units)`, or `(batch, time, units)` with return_sequences, and the final states h with return_state.
+    Called with `(sequences, initial_state=None, mask=None, training=None)`, sequences `(batch, time, features)`;
+    returns `(batch, units)`, or `(batch, time, units)` with return_sequences, and the final states h with
+    return_state.
 
     >>> import torch, ostinato
     >>> layer = ostinato.layers.SimpleRNN(4, return_sequences=True)

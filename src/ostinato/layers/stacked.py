@@ -37,12 +37,12 @@ class StackedRNNCells(Cell):
         self.cells = list(cells)
 
     @property
-    def state_size(self) -> list[Any]:  # type: ignore[override]
+    def state_size(self) -> list[Any]:
         """The state sizes of the cells, one entry for each."""
         return [cell.state_size for cell in self.cells]
 
     @property
-    def output_size(self) -> Any:  # type: ignore[override]
+    def output_size(self) -> Any:
         """The output size of the last cell."""
         return output_size(self.cells[-1])
 

@@ -18,7 +18,7 @@ def match_inputs(who: str, graph: Graph, inputs: Nest) -> list[Any]:
     Raises ValueError for a wrong number, name or shape.
     """
     starts: list[SymbolicTensor] = flatten(graph.inputs)
-    names = [symbol.node.call.name for symbol in starts]
+    names = [symbol.node.call.name for symbol in starts if symbol.node is not None]
     if isinstance(inputs, dict) and not (isinstance(graph.inputs, dict) and set(graph.inputs) == set(inputs)):
         missing = [name for name in names if name not in inputs]
         if missing:
@@ -38,9 +38,7 @@ def _fitted(who: str, name: str, symbol: SymbolicTensor, leaf: Any) -> Any:
     wanted = symbol.shape
     if leaf.dim() == len(wanted) - 1 and wanted[-1] == 1:
         leaf = leaf.unsqueeze(-1)
-    fits = leaf.dim() == len(wanted) and all(
-        n is None or n == m for n, m in zip(wanted, leaf.shape, strict=True)
-    )
+    fits = leaf.dim() == len(wanted) and all(n is None or n == m for n, m in zip(wanted, leaf.shape, strict=True))
     if not fits:
         raise ValueError(f"{who}: input {name!r} takes {_shown(wanted)}, got {tuple(leaf.shape)}.")
     return leaf

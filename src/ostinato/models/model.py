@@ -9,6 +9,7 @@ import torch
 
 from ostinato.core.graph import Graph
 from ostinato.core.layer import Layer
+from ostinato.core.masks import mask_of
 from ostinato.core.modules import close_inputs, open_inputs
 from ostinato.core.registry import builtin, nearest
 from ostinato.core.shapes import is_shape, normalise
@@ -37,6 +38,8 @@ class Model(Layer):
     """
 
     supports_masking = True
+    _graph: Graph | None
+    _compiled: Compiled | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         self = super().__new__(cls, *args, **kwargs)
@@ -49,8 +52,8 @@ class Model(Layer):
             return
         if not symbolic_leaves(inputs) or not symbolic_leaves(outputs):
             raise ValueError(
-                f"{type(self).__name__}: pass symbolic inputs and outputs, made by Input and by calling layers on it; got "
-                f"inputs={inputs!r}, outputs={outputs!r}."
+                f"{type(self).__name__}: pass symbolic inputs and outputs, made by Input and by calling layers on it; "
+                f"got inputs={inputs!r}, outputs={outputs!r}."
             )
         self._adopt(Graph(inputs, outputs, self.described))
         self.built = True
@@ -158,7 +161,9 @@ class Model(Layer):
 
     def compute(self, args: tuple[Any, ...], kwargs: dict[str, Any], mask: Nest) -> tuple[Any, Nest]:
         if self._graph is None or type(self).call is not Model.call:
-            return super().compute(args, kwargs, mask)
+            outputs = self.call(*args, **kwargs)
+            own = type(self).compute_mask is not Model.compute_mask
+            return outputs, self.compute_mask(args[0] if args else None, mask) if own else mask_of(outputs)
         return self._run(args[0], mask)
 
     def _run(self, inputs: Nest, mask: Nest) -> tuple[Any, Nest]:
@@ -196,6 +201,12 @@ class Model(Layer):
             if module is not self and getattr(module, "stateful", False) and hasattr(module, "_states"):
                 module.reset_states()  # type: ignore[operator]
 
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """The dtype that floating data is cast to: that of the first layer."""
+        layers = (each for each in self.layers if isinstance(each, Layer) and not isinstance(each, InputLayer))
+        return next((each.input_dtype for each in layers), self._dtype)
+
     def _asks_for_dtype(self) -> bool:
         return False
 
@@ -204,7 +215,7 @@ class Model(Layer):
 
     # -- training -----------------------------------------------------------------------------------------------------
 
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None) -> None:  # type: ignore[override]
+    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None) -> None:
         """Say how the model is trained. (This is Keras's `compile`; torch's is `torch.compile(model)`.)
 
         optimizer: name or object of `ostinato.optimizers`, or a torch optimizer. loss: name, object or function
@@ -241,10 +252,10 @@ class Model(Layer):
     ) -> History:
         """Train for a number of epochs.
 
-        x, y: arrays or tensors, or nests of them, batch first. batch_size: 32 by default. verbose: 0 silent, 1 a progress
-        bar, 2 a line per epoch, "auto" a bar on a terminal or in a notebook, else a line. validation_data: `(x, y)`,
-        evaluated after each epoch. shuffle: a new order each epoch. seed: of this run's order and dropout masks.
-        Returns a `History` with the loss and metrics of each epoch.
+        x, y: arrays or tensors, or nests of them, batch first. batch_size: 32 by default. verbose: 0 silent, 1 a
+        progress bar, 2 a line per epoch, "auto" a bar on a terminal or in a notebook, else a line. validation_data:
+        `(x, y)`, evaluated after each epoch. shuffle: a new order each epoch. seed: of this run's order and dropout
+        masks. Returns a `History` with the loss and metrics of each epoch.
         """
         return loop.fit(
             self,
@@ -260,9 +271,14 @@ class Model(Layer):
         )
 
     def evaluate(
-        self, x: Nest = None, y: Nest = None, batch_size: int | None = None, verbose: Any = "auto", return_dict: bool = False
+        self,
+        x: Nest = None,
+        y: Nest = None,
+        batch_size: int | None = None,
+        verbose: Any = "auto",
+        return_dict: bool = False,
     ) -> Any:
-        """Loss and metrics over data, without training: a list in the order of `metrics_names`, one number, or a dict."""
+        """Loss and metrics over data, without training: a list as `metrics_names`, one number, or a dict."""
         logs = loop.evaluate(self, self._compiled_for("evaluate"), x, y, batch_size=batch_size, verbose=verbose)
         if return_dict:
             return logs
@@ -277,7 +293,7 @@ class Model(Layer):
         return loop.predict_on_batch(self, x)
 
     def train_on_batch(self, x: Nest, y: Nest = None, return_dict: bool = False) -> Any:
-        """One step of the optimizer on one batch; returns loss and metrics since the last reset, as `evaluate` does."""
+        """One step of the optimizer on one batch; loss and metrics since the last reset, in the form of `evaluate`."""
         logs = loop.train_on_batch(self, self._compiled_for("train_on_batch"), x, y)
         if return_dict:
             return logs
@@ -291,7 +307,7 @@ class Model(Layer):
         return list(logs.values()) if len(logs) > 1 else logs["loss"]
 
     def summary(self, line_length: int | None = None, print_fn: Any = None) -> None:
-        """Print a table of the layers: name and type, output shape, number of parameters, and what it is connected to."""
+        """Print a table of the layers: name and type, output shape, parameters, and what each is connected to."""
         text = summarize(self, line_length)
         (print_fn or print)(text)
 
@@ -303,5 +319,3 @@ def _listed(child: Any) -> Sequence[Any]:
     if isinstance(child, torch.nn.ModuleDict):
         return [layer for each in child.values() for layer in _listed(each)]
     return [child] if child is not None else []
-
-

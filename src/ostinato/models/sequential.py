@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from ostinato.core.graph import Graph, call_masked
-from ostinato.core.layer import Layer
 from ostinato.core.modules import drawing
 from ostinato.core.registry import builtin, deserialize_keras_object, serialize_keras_object
 from ostinato.core.shapes import as_shape, is_shape
@@ -22,8 +21,8 @@ from ostinato.recurrence.nests import Nest
 class Sequential(Model):
     """Layers one after the other, each with one input and one output.
 
-    layers: any layers or torch modules; an `Input`, or a first layer with `input_shape`, says the shape of the data, and
-    the layers are built at once; else when the model is first called.
+    layers: any layers or torch modules; an `Input`, or a first layer with `input_shape`, says the shape of the data,
+    and the layers are built at once; else when the model is first called.
 
     >>> import torch, ostinato
     >>> model = ostinato.Sequential([ostinato.layers.LSTM(4), torch.nn.Linear(4, 2)])
@@ -45,11 +44,14 @@ class Sequential(Model):
         return list(self._modules.values())
 
     def add(self, layer: Any) -> None:
-        """Put a layer, or a torch module, at the end. Raises TypeError for anything else, ValueError for a second name."""
+        """Put a layer, or a torch module, at the end.
+
+        Raises TypeError for anything else, ValueError for a name that is there already.
+        """
         if isinstance(layer, SymbolicTensor) and layer.node is not None and isinstance(layer.node.call, InputLayer):
             layer = layer.node.call
         if isinstance(layer, InputLayer):
-            self._begin(layer.batch_shape, layer.input_dtype, layer.name)
+            self._begin(layer.batch_shape, layer.declared_dtype, layer.name)
             return
         if not isinstance(layer, torch.nn.Module):
             raise TypeError(f"{self.described}: add takes a layer or a torch module, got {layer!r}.")
@@ -95,8 +97,8 @@ class Sequential(Model):
                 output = layer(self._symbols[-1])
                 if not isinstance(output, SymbolicTensor):
                     raise ValueError(
-                        f"{self.described}: {getattr(layer, 'described', layer)} has several outputs; a Sequential passes "
-                        f"on one. Draw the model with Input and Model(inputs, outputs)."
+                        f"{self.described}: {getattr(layer, 'described', layer)} has several outputs; a Sequential "
+                        f"passes on one. Draw the model with Input and Model(inputs, outputs)."
                     )
                 self._symbols.append(output)
         self.built = bool(self._modules)
@@ -121,7 +123,7 @@ class Sequential(Model):
 
     def compute(self, args: tuple[Any, ...], kwargs: dict[str, Any], mask: Nest) -> tuple[Any, Nest]:
         if type(self).call is not Model.call:
-            return Layer.compute(self, args, kwargs, mask)
+            return super().compute(args, kwargs, mask)
         return self._run(args[0], mask)
 
     def _run(self, inputs: Nest, mask: Nest) -> tuple[Any, Nest]:
@@ -144,7 +146,9 @@ class Sequential(Model):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """The model that `get_config` described, with fresh weights."""
-        model = cls([deserialize_keras_object(layer, kind="layers") for layer in config["layers"]], name=config.get("name"))
+        model = cls(
+            [deserialize_keras_object(layer, kind="layers") for layer in config["layers"]], name=config.get("name")
+        )
         if config.get("build_input_shape") is not None and not model._symbols:
             model.build(tuple(config["build_input_shape"]))
         return model

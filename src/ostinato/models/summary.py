@@ -34,7 +34,9 @@ def summarize(model: Any, line_length: int | None = None) -> str:
             cells.append(escape(", ".join(_source(symbol) for symbol in node.inputs)) if node and node.inputs else "-")
         table.add_row(*cells)
     out = io.StringIO()
-    console = Console(file=out, width=line_length or (100 if connected else 80), color_system=None, legacy_windows=False)
+    console = Console(
+        file=out, width=line_length or (100 if connected else 80), color_system=None, legacy_windows=False
+    )
     console.print(table)
     return out.getvalue() + _totals(model)
 
@@ -67,9 +69,10 @@ def _shape(module: Any, node: Node | None) -> str:
         shapes = [str(symbol.shape) for symbol in flatten(node.outputs)]
         return shapes[0] if len(shapes) == 1 else f"[{', '.join(shapes)}]"
     seen = getattr(module, "_build_shape", None)
-    if isinstance(module, Layer) and module.built and seen is not None and not isinstance(seen, (list, dict)):
-        if type(module).compute_output_shape is not Layer.compute_output_shape:
-            return str(module.compute_output_shape((None, *seen[1:])))
+    if seen is None or not isinstance(module, Layer) or not module.built or isinstance(seen, (list, dict)):
+        return "?"
+    if type(module).compute_output_shape is not Layer.compute_output_shape:
+        return str(module.compute_output_shape((None, *seen[1:])))
     return "?"
 
 
@@ -106,5 +109,3 @@ def _bytes(size: float) -> str:
             return f"{size:.2f} {unit}"
         size /= 1024
     return f"{size:.2f} GB"
-
-

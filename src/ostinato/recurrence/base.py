@@ -150,9 +150,9 @@ def affine(xs: Tensor, kernel: Tensor, bias: Tensor | None, dropout: Tensor | No
 def recur(x: Tensor | None, h: Tensor, kernel: Tensor, dropout: Tensor | None) -> Tensor:
     """`x + h @ kernel` for one step, with recurrent dropout.
 
-    x: `(batch, gates * units)`, or what broadcasts to it, or None; h: `(batch, units)`; kernel: `(units, gates * units)`.
-    dropout: None, `(batch, units)`, or `(gates, batch, units)`, a mask for each gate.
-    Returns `(batch, gates * units)`.
+    x: `(batch, gates * units)`, or what broadcasts to it, or None; h: `(batch, units)`; kernel: `(units, gates *
+    units)`. dropout: None, `(batch, units)`, or `(gates, batch, units)`, a mask for each gate. Returns `(batch, gates
+    * units)`.
     """
     if dropout is not None and dropout.dim() == 3:
         kernels = kernel.unflatten(-1, (dropout.shape[0], -1)).movedim(-2, 0)

@@ -22,8 +22,8 @@ class LSTM(Recurrence):
         h' = s(o) * a(c')
 
     with a the activation and s the recurrent activation; output h'; state (h, c). kernel W `(features, 4 units)`,
-    recurrent_kernel U `(units, 4 units)`, bias b `(4 units,)` or None, gates in Keras's order i, f, c, o. Dropout masks:
-    `(batch, features)` or `(4, batch, features)`, and `(4, batch, units)`, or None.
+    recurrent_kernel U `(units, 4 units)`, bias b `(4 units,)` or None, gates in Keras's order i, f, c, o. Dropout
+    masks: `(batch, features)` or `(4, batch, features)`, and `(4, batch, units)`, or None.
     """
 
     kernel: Tensor

@@ -15,19 +15,15 @@ from ostinato.core.tracking import Weights
 from ostinato.recurrence.nests import Nest, describe, flatten, is_nested
 from ostinato.training import losses, metrics, optimizers
 
-ACCURACY = ("accuracy", "acc")
-
-
 def compile_for(model: Any, optimizer: Any, loss: Any, metric: Any) -> Compiled:
     """Resolve what `compile` was given, as far as it can be without data. Raises ValueError for unknown names."""
     if metric is not None and not isinstance(metric, (list, tuple, dict)):
         raise ValueError(f"{model.described}: metrics must be a list, a tuple or a dict, got {metric!r}.")
-    for each in flatten(metric) if metric else ():
-        if each is not None and each not in ACCURACY:
-            metrics.get(each)
-    for each in flatten(loss) if is_nested(loss) else [loss]:
+    for each in flatten(metric) if metric else ():  # shapes do not matter to whether a name is known
         if each is not None:
-            losses.get(each)
+            metrics.resolve_metric(each, (1,), (1, 2))
+    for each in flatten(loss) if is_nested(loss) else [loss]:
+        losses.resolve_loss(each, (1,), (1, 2))
     return Compiled(model, optimizers.get(optimizer), loss, metric)
 
 
@@ -62,13 +58,17 @@ class Compiled:
         """Make losses and metrics for these targets and outputs, flat."""
         names = self._names(structure, len(y_pred))
         chosen = self._spread(self._loss, names, "loss")
-        self.losses = [None if each is None else losses.get(each) for each in chosen]
+        self.losses = [
+            losses.resolve_loss(each, t.shape, p.shape) for each, t, p in zip(chosen, y, y_pred, strict=True)
+        ]
         if all(each is None for each in self.losses) and self._loss is not None:
             raise ValueError(f"{self.model.described}: no output has a loss.")
         several = len(y_pred) > 1
         if several:
             self.loss_means = [
-                (f"{name}_loss", metrics.Mean()) for name, each in zip(names, self.losses, strict=True) if each is not None
+                (f"{name}_loss", metrics.Mean())
+                for name, each in zip(names, self.losses, strict=True)
+                if each is not None
             ]
         wanted = self._metrics_of_outputs(names)
         self.metrics = [
@@ -77,13 +77,8 @@ class Compiled:
         ]
 
     def _make_metric(self, identifier: Any, y: Tensor, y_pred: Tensor, prefix: str) -> tuple[str, Any]:
-        if isinstance(identifier, str) and identifier in ACCURACY:
-            metric = metrics.resolve_accuracy(tuple(y.shape), tuple(y_pred.shape), identifier)
-        else:
-            metric = metrics.get(identifier)
-        name = identifier if isinstance(identifier, str) else metric.name
-        metric = metric.to(y_pred.device) if isinstance(metric, torch.nn.Module) else metric
-        return prefix + name, metric
+        metric = metrics.resolve_metric(identifier, y.shape, y_pred.shape)
+        return prefix + metric.name, metric.to(y_pred.device)
 
     def _names(self, structure: Nest, count: int) -> list[str]:
         if isinstance(structure, dict):
@@ -140,7 +135,9 @@ class Compiled:
         added = self._added()
         if not parts and not added:
             raise ValueError(f"{self.model.described}: there is no loss: give compile one, or add_loss in a layer.")
-        total = parts[0] if len(parts) == 1 and not added else torch.stack([p.reshape(()) for p in [*parts, *added]]).sum()
+        total = (
+            parts[0] if len(parts) == 1 and not added else torch.stack([p.reshape(()) for p in [*parts, *added]]).sum()
+        )
         with torch.no_grad():
             self.total.update_state(total.detach(), sample_weight=samples)
             for (_, mean), part in zip(self.loss_means, parts, strict=False):
@@ -186,8 +183,8 @@ class Compiled:
         known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
         if any(id(p) not in known for p in trainable):
             raise ValueError(
-                f"{self.model.described}: it has trainable weights that its optimizer was not made for. Call compile again "
-                f"after adding layers or setting trainable."
+                f"{self.model.described}: it has trainable weights that its optimizer was not made for. Call compile "
+                f"again after adding layers or setting trainable."
             )
         self._ready = self.survey[0]
 

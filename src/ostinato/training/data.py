@@ -16,8 +16,8 @@ from ostinato.recurrence.nests import Nest, flatten, is_nested, map_nest
 class Arrays:
     """Inputs and targets of the same length, to be taken in batches.
 
-    x, y: nests of arrays or tensors, batch first; y may be None. Arrays of floating numbers get `dtype`; tensors stay as
-    they are. Raises ValueError for arrays of different lengths or of none, TypeError for what is no array.
+    x, y: nests of arrays or tensors, batch first; y may be None. Floating numbers get `dtype`, others keep theirs.
+    Raises ValueError for arrays of different lengths or of none, TypeError for what is no array.
     """
 
     def __init__(self, x: Nest, y: Nest, dtype: torch.dtype, batch_size: int | None, who: str) -> None:
@@ -69,6 +69,8 @@ def _tensors(nest: Nest, dtype: torch.dtype, who: str) -> Nest:
             if not hasattr(leaf, "__array__"):
                 raise TypeError(f"{who}: expected arrays or tensors, got {type(leaf).__name__}.")
             leaf = to_tensor(leaf, dtype, torch.device("cpu"))
+        elif leaf.is_floating_point():
+            leaf = leaf.to(dtype)
         if leaf.dim() == 0:
             raise ValueError(f"{who}: expected arrays with a batch, got a single number.")
         return leaf

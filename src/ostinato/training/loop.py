@@ -36,7 +36,7 @@ def fit(
     """Train for a number of epochs; see `Model.fit`."""
     if isinstance(epochs, bool) or not hasattr(epochs, "__index__") or int(epochs) < 0:
         raise ValueError(f"{model.described}: epochs must be a whole number, got {epochs!r}.")
-    data = Arrays(x, y, model.dtype, batch_size, f"{model.described}: fit")
+    data = Arrays(x, y, model.input_dtype, batch_size, f"{model.described}: fit")
     validation = _validation(model, validation_data, data.batch_size)
     screen, device = display(verbose), model._where()
     history = History(model, {"epochs": int(epochs), "steps": data.steps})
@@ -89,7 +89,7 @@ def evaluate(
     model: Any, compiled: Compiled, x: Nest, y: Nest, *, batch_size: int | None, verbose: Any
 ) -> dict[str, float]:
     """Loss and metrics over data, without training."""
-    data = Arrays(x, y, model.dtype, batch_size, f"{model.described}: evaluate")
+    data = Arrays(x, y, model.input_dtype, batch_size, f"{model.described}: evaluate")
     screen = display(verbose)
     compiled.begin()
     with _mode(model, training=False), contextlib.closing(screen):
@@ -101,7 +101,7 @@ def evaluate(
 
 def predict(model: Any, x: Nest, *, batch_size: int | None, verbose: Any) -> Nest:
     """Outputs for data, batch by batch; a nest of NumPy arrays."""
-    data = Arrays(x, None, model.dtype, batch_size, f"{model.described}: predict")
+    data = Arrays(x, None, model.input_dtype, batch_size, f"{model.described}: predict")
     screen, outputs = display(verbose), []
     with _mode(model, training=False), contextlib.closing(screen), torch.no_grad():
         screen.begin("Predict", data.steps)
@@ -141,7 +141,7 @@ def test_on_batch(model: Any, compiled: Compiled, x: Nest, y: Nest) -> dict[str,
 
 def _batch(model: Any, x: Nest, y: Nest) -> tuple[Nest, Nest, int]:
     length = len(flatten(x)[0])
-    data = Arrays(x, y, model.dtype, max(1, length), model.described)
+    data = Arrays(x, y, model.input_dtype, max(1, length), model.described)
     return next(data.batches(model._where()))
 
 
@@ -150,7 +150,7 @@ def _validation(model: Any, given: Any, batch_size: int) -> Arrays | None:
         return None
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise ValueError(f"{model.described}: validation_data must be (x, y), got {type(given).__name__}.")
-    return Arrays(given[0], given[1], model.dtype, batch_size, f"{model.described}: validation_data")
+    return Arrays(given[0], given[1], model.input_dtype, batch_size, f"{model.described}: validation_data")
 
 
 def _flat_masks(masks: Nest, y_pred: Nest) -> list[Tensor | None] | None:

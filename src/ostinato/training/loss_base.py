@@ -36,6 +36,11 @@ def by_element(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return function
 
 
+def goes_by_element(function: Any) -> bool:
+    """Whether a function was marked with `by_element`."""
+    return any(function is each for each in _BY_ELEMENT)
+
+
 class Loss:
     """Base of all losses: `call` gives a value for each sample, and calling the loss reduces them to one number.
 
@@ -105,9 +110,7 @@ class Loss:
             return self.mean(y_true, y_pred)
         return self._reduced(self.call(y_true, y_pred), sample_weight, mask)
 
-    def prepare(
-        self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    def prepare(self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         """(y_true, y_pred, mask) as `call` wants them: tensors on one device, predictions in the loss's dtype."""
         y_pred = as_predictions(y_pred, self.dtype)
         mask = None if mask is None else as_mask(mask, y_pred.device)
@@ -119,16 +122,11 @@ class Loss:
 
     def _reduced(self, values: Tensor, sample_weight: Any, mask: Tensor | None) -> Tensor:
         weights = None if sample_weight is None else as_tensor(sample_weight).to(values)
-        if not values.dim():
-            # The loss has reduced them itself, and has done its own masking, as in Keras.
-            if weights is not None and weights.dim():
-                raise ValueError(
-                    f"{self}: sample_weight has shape {tuple(weights.shape)}, and the loss gave one value for the whole "
-                    f"batch. It must return one for each sample, and predictions must be (batch, ...)."
-                )
-            return values if weights is None else values * weights
         if weights is not None:
             weights, values = fitted(weights, values, str(self), "sample_weight")
+        if not values.dim():
+            # The function has reduced them itself, and has done its own masking, as in Keras.
+            return values if weights is None else values * weights
         if mask is not None:
             mask, values = fitted(mask, values, str(self), "mask")
             values = values.masked_fill(~mask, 0)  # not a product: NaN * 0 is NaN
@@ -195,11 +193,14 @@ class LossFunctionWrapper(Loss):
         self.fn = registry.find("losses", fn) if isinstance(fn, str) else fn
         if not callable(self.fn):
             raise TypeError(f"{type(self).__name__}: fn must be a function of (y_true, y_pred), got {fn!r}.")
-        super().__init__(
-            name or snake_case(getattr(self.fn, "__name__", type(self.fn).__name__)), reduction, dtype
-        )
+        if isinstance(fn, torch.nn.modules.loss._Loss):
+            raise TypeError(
+                f"{type(self).__name__}: torch.nn.{type(fn).__name__} takes (input, target), the other way round. Pass "
+                f"lambda y_true, y_pred: loss(y_pred, y_true)."
+            )
+        super().__init__(name or snake_case(getattr(self.fn, "__name__", type(self.fn).__name__)), reduction, dtype)
         self._fn_kwargs = kwargs
-        self._by_element = any(self.fn is each for each in _BY_ELEMENT)
+        self._by_element = goes_by_element(self.fn)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """What the function gives."""
@@ -208,9 +209,7 @@ class LossFunctionWrapper(Loss):
             raise TypeError(f"{self}: the function must return a tensor, and returned {type(values).__name__}.")
         return values
 
-    def prepare(
-        self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    def prepare(self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         """As in `Loss`; and nothing that is masked is left for a loss that goes by element."""
         y_true, y_pred, mask = super().prepare(y_true, y_pred, sample_weight, mask)
         if y_pred.shape[-1:] == (1,) and y_true.shape == y_pred.shape[:-1]:

@@ -2,150 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ostinato.core import registry
-from ostinato.training.loss_base import Loss, LossFunctionWrapper, by_element
-from ostinato.training.tensors import as_predictions, as_targets, same_rank
-
-_EPSILON = 1e-7  # probabilities are kept this far from 0 and 1, as in Keras
-_NO_CLASS = -(2**62) - 1  # torch ignores one label, -100 if nobody says; here none: this one nobody can mean
-
-
-@registry.builtin("losses", "mean_squared_error", "mse", "MSE")
-@by_element
-def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
-    """`mean((y_true - y_pred)**2)` along the last axis.
-
-    Args:
-        y_true, y_pred: tensors or arrays of one shape `(batch, ..., features)`; either may lack a last axis of size 1.
-
-    Returns:
-        `(batch, ...)`, float32, or float64 for float64 predictions.
-
-    Raises:
-        ValueError: if the shapes differ.
-
-    Source:
-        Keras, `losses/losses.py`. There other shapes are broadcast.
-
-    Example:
-        >>> import ostinato
-        >>> ostinato.losses.mean_squared_error([[0.0, 1.0]], [[0.5, 1.0]])
-        tensor([0.1250])
-    """
-    y_true, y_pred = _same_shape(y_true, y_pred, "mean_squared_error")
-    return (y_true - y_pred).square().mean(-1)
-
-
-@registry.builtin("losses", "binary_crossentropy", "bce", "BCE")
-@by_element
-def binary_crossentropy(
-    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
-) -> Tensor:
-    """`mean(-y log(p) - (1 - y) log(1 - p))` along `axis`, p the predicted probability of 1.
-
-    Args:
-        y_true: labels, 0, 1 or between, of the shape of `y_pred`; either may lack a last axis of size 1.
-        y_pred: tensor or array `(batch, ..., labels)`: probabilities, or with `from_logits` their logits.
-        from_logits: whether p is `sigmoid(y_pred)`.
-        label_smoothing: s in [0, 1]; labels become `y (1 - s) + s / 2`.
-        axis: along which to take the mean.
-
-    Returns:
-        `(batch, ...)`, float32, or float64 for float64 predictions.
-
-    Raises:
-        ValueError: if the shapes differ, or `label_smoothing` is outside [0, 1].
-
-    Source:
-        Keras, `losses/losses.py`; probabilities are kept 1e-7 away from 0 and 1.
-
-    Example:
-        >>> import ostinato
-        >>> ostinato.losses.binary_crossentropy([[0.0, 1.0]], [[0.4, 0.6]])
-        tensor([0.5108])
-    """
-    return _binary(y_true, y_pred, from_logits, label_smoothing, "none").mean(axis)
-
-
-@registry.builtin("losses")
-@by_element
-def categorical_crossentropy(
-    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
-) -> Tensor:
-    """`-sum(y log(p))` along `axis`, p the predicted probabilities of the classes.
-
-    Args:
-        y_true: tensor or array of the shape of `y_pred`: one-hot labels, or probabilities.
-        y_pred: tensor or array `(batch, ..., classes)`: probabilities, which are divided by their sum, or with
-            `from_logits` their logits.
-        from_logits: whether p is `softmax(y_pred)`.
-        label_smoothing: s in [0, 1]; labels become `y (1 - s) + s / classes`.
-        axis: of the classes.
-
-    Returns:
-        `(batch, ...)`, float32, or float64 for float64 predictions.
-
-    Raises:
-        ValueError: if the shapes differ, or `label_smoothing` is outside [0, 1].
-
-    Source:
-        Keras, `losses/losses.py`; probabilities are kept 1e-7 away from 0 and 1.
-
-    Example:
-        >>> import ostinato
-        >>> ostinato.losses.categorical_crossentropy([[0, 1], [1, 0]], [[0.1, 0.9], [0.5, 0.5]])
-        tensor([0.1054, 0.6931])
-    """
-    return _categorical(y_true, y_pred, from_logits, label_smoothing, axis, "none")
-
-
-@registry.builtin("losses")
-@by_element
-def sparse_categorical_crossentropy(
-    y_true: Any, y_pred: Any, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
-) -> Tensor:
-    """`-log(p[y])`, p the predicted probabilities of the classes and y the number of the right one.
-
-    Args:
-        y_true: whole numbers from 0 to classes - 1, of any dtype: `(batch, ...)`, or with a last axis of size 1.
-        y_pred: tensor or array `(batch, ..., classes)`: probabilities, which are divided by their sum, or with
-            `from_logits` their logits.
-        from_logits: whether p is `softmax(y_pred)`.
-        ignore_class: a label, one out of range too, whose value is 0.
-        axis: of the classes.
-
-    Returns:
-        `(batch, ...)`, float32, or float64 for float64 predictions.
-
-    Raises:
-        ValueError: if the shapes do not fit, or a label is not a whole number from 0 to classes - 1. (The last is told
-            on the CPU; a GPU has its own way, a failed device-side assertion.)
-
-    Source:
-        Keras, `losses/losses.py`; probabilities are kept 1e-7 away from 0 and 1.
-
-    Example:
-        >>> import ostinato
-        >>> ostinato.losses.sparse_categorical_crossentropy([1, 0], [[0.1, 0.9], [0.5, 0.5]])
-        tensor([0.1054, 0.6931])
-    """
-    y_pred = as_predictions(y_pred, None)
-    labels, y_pred = _labels(as_targets(y_true, y_pred), y_pred, axis)
-    if ignore_class is None:
-        return _sparse(labels, y_pred, from_logits, "none")
-    ignored = labels == ignore_class
-    values = _sparse(
-        labels.masked_fill(ignored, 0), y_pred.masked_fill(ignored.unsqueeze(-1), 1), from_logits, "none"
-    )
-    return values.masked_fill(ignored, 0)
+from ostinato.training import loss_functions as functions
+from ostinato.training.loss_base import Loss, LossFunctionWrapper
+from ostinato.training.loss_functions import (
+    binary_crossentropy,
+    categorical_crossentropy,
+    mean_squared_error,
+    sparse_categorical_crossentropy,
+)
+from ostinato.training.tensors import fitted, task_of
 
 
 @registry.builtin("losses")
@@ -171,8 +42,7 @@ class MeanSquaredError(LossFunctionWrapper):
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """As in `Loss`, in one operation."""
-        y_true, y_pred = _same_shape(y_true, y_pred, str(self))
-        return functional.mse_loss(y_pred, y_true)
+        return functions.squared_error(y_true, y_pred, "mean")
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -216,14 +86,14 @@ class BinaryCrossentropy(_Crossentropy):
         name: str = "binary_crossentropy",
         dtype: Any = None,
     ) -> None:
-        _check_smoothing(label_smoothing, f"{type(self).__name__} {name!r}")
+        functions.check_smoothing(label_smoothing, f"{type(self).__name__} {name!r}")
         options = {"from_logits": from_logits, "label_smoothing": label_smoothing, "axis": axis}
         super().__init__(binary_crossentropy, reduction, name, dtype, **options)
         self.from_logits, self.label_smoothing, self.axis = from_logits, label_smoothing, axis
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """As in `Loss`, in one operation."""
-        return _binary(y_true, y_pred, self.from_logits, self.label_smoothing, "mean")
+        return functions.binary(y_true, y_pred, self.from_logits, self.label_smoothing, "mean")
 
 
 @registry.builtin("losses")
@@ -255,11 +125,147 @@ class CategoricalCrossentropy(_Crossentropy):
         name: str = "categorical_crossentropy",
         dtype: Any = None,
     ) -> None:
-        _check_smoothing(label_smoothing, f"{type(self).__name__} {name!r}")
+        functions.check_smoothing(label_smoothing, f"{type(self).__name__} {name!r}")
         options = {"from_logits": from_logits, "label_smoothing": label_smoothing, "axis": axis}
         super().__init__(categorical_crossentropy, reduction, name, dtype, **options)
         self.from_logits, self.label_smoothing, self.axis = from_logits, label_smoothing, axis
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """As in `Loss`, in one operation."""
-        return _categorical(y_true, y_pred, self.from_logits, self.label_smoothing, self.axis, "mean")
+        return functions.categorical(y_true, y_pred, self.from_logits, self.label_smoothing, self.axis, "mean")
+
+
+@registry.builtin("losses")
+class SparseCategoricalCrossentropy(_Crossentropy):
+    """The loss of `sparse_categorical_crossentropy`, for whole numbers as labels.
+
+    Args:
+        from_logits, axis: as for `sparse_categorical_crossentropy`.
+        ignore_class: a label, one out of range too, that does not count: as if it were masked.
+        reduction, name, dtype: as for `Loss`.
+
+    Source:
+        Keras, `losses/losses.py`.
+
+    Example:
+        >>> import ostinato, torch
+        >>> loss = ostinato.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> loss(torch.tensor([1, 0]), torch.zeros(2, 10))
+        tensor(2.3026)
+        >>> loss(torch.tensor([[1, 0]]), torch.zeros(1, 2, 10), mask=torch.tensor([[True, False]]))
+        tensor(2.3026)
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        axis: int = -1,
+        name: str = "sparse_categorical_crossentropy",
+        dtype: Any = None,
+    ) -> None:
+        options = {"from_logits": from_logits, "ignore_class": ignore_class, "axis": axis}
+        super().__init__(sparse_categorical_crossentropy, reduction, name, dtype, **options)
+        self.from_logits, self.ignore_class, self.axis = from_logits, ignore_class, axis
+
+    def prepare(self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+        """As in `LossFunctionWrapper`; what `ignore_class` leaves out is masked."""
+        if self.ignore_class is not None:
+            y_true, y_pred, mask = Loss.prepare(self, y_true, y_pred, sample_weight, mask)
+            same = y_true.dim() == y_pred.dim() and y_true.shape[self.axis] == 1
+            kept = (y_true.squeeze(self.axis) if same else y_true) != self.ignore_class
+            mask = kept if mask is None else fitted(mask, kept, str(self), "mask")[0] & kept
+        return super().prepare(y_true, y_pred, sample_weight, mask)
+
+    def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """As in `Loss`, in one operation for logits."""
+        return functions.sparse(y_true, y_pred, self.from_logits, None, self.axis, "mean")
+
+
+def get(identifier: Any) -> Any:
+    """The loss for a name, a config, a class or a callable; None stays None.
+
+    Args:
+        identifier: a name ("mse", "SparseCategoricalCrossentropy"), a config, a `Loss`, its class, or a function of
+            (y_true, y_pred).
+
+    Returns:
+        A `Loss` or a function.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest known one, and for what is no loss.
+
+    Source:
+        Keras, `losses/__init__.py`.
+
+    Example:
+        >>> import ostinato
+        >>> ostinato.losses.get("mse") is ostinato.losses.mean_squared_error
+        True
+    """
+    return registry.resolve("losses", identifier)
+
+
+def serialize(loss: Any) -> Any:
+    """The config of a loss: of a function of the library, its name."""
+    return registry.serialize_keras_object(loss)
+
+
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The loss that `serialize` described. Raises ValueError for an unknown name."""
+    return registry.resolve("losses", config, custom_objects)
+
+
+def resolve_loss(identifier: Any, y_true_shape: Sequence[int], y_pred_shape: Sequence[int]) -> Loss | None:
+    """The `Loss` that `compile(loss=identifier)` means for targets and predictions of these shapes.
+
+    Args:
+        identifier: as for `get`; or "crossentropy" or "ce", which is binary for predictions of one number, sparse for
+            targets of a lower rank or of one number, and categorical else.
+        y_true_shape, y_pred_shape: with the batch.
+
+    Returns:
+        A `Loss`, a function's named as it was asked for; None for None.
+
+    Raises:
+        ValueError: as `get`.
+
+    Source:
+        Keras, `trainers/compile_utils.py`, `get_loss`.
+
+    Example:
+        >>> from ostinato.training.losses import resolve_loss
+        >>> resolve_loss("crossentropy", (32,), (32, 10))
+        <SparseCategoricalCrossentropy 'crossentropy'>
+    """
+    if isinstance(identifier, str) and identifier.lower() in ("crossentropy", "ce"):
+        found: Any = registry.find("losses", f"{task_of(y_true_shape, y_pred_shape)}_crossentropy")
+    else:
+        found = get(identifier)
+    if found is None or isinstance(found, Loss):
+        return found
+    named: dict[str, Any] = {"name": identifier} if isinstance(identifier, str) else {}
+    for quicker in (MeanSquaredError, BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy):
+        whole = quicker(**named)
+        if whole.fn is found:
+            return whole
+    return LossFunctionWrapper(found, **named)
+
+
+__all__ = [
+    "BinaryCrossentropy",
+    "CategoricalCrossentropy",
+    "Loss",
+    "LossFunctionWrapper",
+    "MeanSquaredError",
+    "SparseCategoricalCrossentropy",
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "deserialize",
+    "get",
+    "mean_squared_error",
+    "resolve_loss",
+    "serialize",
+    "sparse_categorical_crossentropy",
+]

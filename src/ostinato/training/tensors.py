@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,18 @@ def snake_case(name: str) -> str:
     'my_loss'
     """
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def task_of(y_true_shape: Sequence[int], y_pred_shape: Sequence[int]) -> str:
+    """ "binary", "sparse_categorical" or "categorical": what targets and predictions of these shapes are, to Keras.
+
+    >>> task_of((32,), (32, 1)), task_of((32,), (32, 10)), task_of((32, 10), (32, 10))
+    ('binary', 'sparse_categorical', 'categorical')
+    """
+    if tuple(y_pred_shape[-1:]) == (1,):
+        return "binary"
+    sparse = len(y_true_shape) < len(y_pred_shape) or tuple(y_true_shape[-1:]) == (1,)
+    return "sparse_categorical" if sparse else "categorical"
 
 
 def as_float_dtype(dtype: Any, who: str) -> torch.dtype:
@@ -42,8 +55,14 @@ def as_tensor(value: Any) -> Tensor:
     return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
 
 
+def as_floating(value: Any) -> Tensor:
+    """A floating tensor: what floats already as it is, whole numbers in torch's default dtype."""
+    tensor = as_tensor(value)
+    return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
+
+
 def as_predictions(value: Any, dtype: torch.dtype | None) -> Tensor:
-    """Predictions in `dtype`; None leaves float64 as it is and makes float32 (torch's default) of all else."""
+    """Predictions in `dtype`; None leaves float64 as it is and makes torch's default dtype (float32) of all else."""
     tensor = as_tensor(value)
     if dtype is None:
         dtype = tensor.dtype if tensor.dtype is torch.float64 else torch.get_default_dtype()
@@ -85,7 +104,12 @@ def fitted(given: Tensor, values: Tensor, who: str, what: str) -> tuple[Tensor, 
     Raises ValueError, naming both shapes, if it does not fit.
     """
     shape = tuple(given.shape)
-    if given.dim() == values.dim() + 1 and shape[-1] == 1 and values.dim():
+    if shape and not values.dim():
+        raise ValueError(
+            f"{who}: {what} has shape {shape}, and there is one value for the whole batch. Predictions must be "
+            f"(batch, ...), and a function of one's own must return a value for each sample."
+        )
+    if given.dim() == values.dim() + 1 and shape[-1] == 1:
         given, values = same_rank(given, values)
     elif given.dim() and given.dim() < values.dim():
         given = given.reshape(shape + (1,) * (values.dim() - given.dim()))

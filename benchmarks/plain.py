@@ -1,0 +1,37 @@
+"""The guide's model as one writes it in plain PyTorch, with the LSTM as a Python loop."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class PlainModel(torch.nn.Module):
+    """LSTM, batch normalization, dense."""
+
+    def __init__(self, features: int, units: int, classes: int) -> None:
+        super().__init__()
+        self.inputs = torch.nn.Linear(features, 4 * units)
+        self.recurrent = torch.nn.Linear(units, 4 * units, bias=False)
+        self.normalization = torch.nn.BatchNorm1d(units, eps=1e-3, momentum=0.01)
+        self.dense = torch.nn.Linear(units, classes)
+        self.units = units
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.new_zeros(x.shape[0], self.units)
+        c = x.new_zeros(x.shape[0], self.units)
+        projected = self.inputs(x)
+        for t in range(x.shape[1]):
+            i, f, g, o = (projected[:, t] + self.recurrent(h)).chunk(4, dim=1)
+            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+        return self.dense(self.normalization(h))
+
+
+def plain_step(model: PlainModel, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> Tensor:
+    """Forward, backward, optimizer."""
+    loss = torch.nn.functional.cross_entropy(model(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss

@@ -1,0 +1,5 @@
+"""Optimizers: how weights change by their gradients."""
+
+from ostinato.training.optimizers import SGD, Adam, Optimizer, RMSprop, deserialize, get, serialize
+
+__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "deserialize", "get", "serialize"]
