@@ -65,6 +65,10 @@ class Graph:
         self._starts = len(starts)
         self._results = [slots[id(symbol)] for symbol in flatten(outputs)]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies take, nodes first: each after those it needs, so that copying is no deeper than a node."""
+        return {"nodes": self.nodes, **self.__dict__}
+
     @property
     def modules(self) -> list[torch.nn.Module]:
         """What is called, each once, inputs included, in Keras's order."""

@@ -167,6 +167,8 @@ class Layer(KerasModule):
         inputs = args[0] if args else None
         if not self.built:
             self._build_for(inputs)
+            if isinstance(inputs, Tensor) and inputs.dtype is not self._dtype:
+                self._admit(args, {})  # now that there are weights, whose dtype the input must have
         spec = self.input_spec
         if spec is not None and not (type(inputs) is Tensor and type(spec) is InputSpec and spec.fits(inputs.shape)):
             check(spec, inputs, self.described)
@@ -368,13 +370,14 @@ def _once(build: Any) -> Any:
             return build(self, *args, **kwargs)
         if self.built:
             return None
-        self._building = True
+        self._building, pending = True, dict(self._pending)
         try:
             with torch.inference_mode(False):
                 build(self, *args, **kwargs)
             self._register_pending()
+            pending = {}
         finally:
-            self._building = False
+            self._building, self._pending = False, pending  # after a failure the next build makes its weights anew
         self._build_shape = args[0] if args else next(iter(kwargs.values()), None)
         self.built = True
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +16,18 @@ from ostinato.core.config import snake_case, unique_name
 from ostinato.core.context import CONTEXT
 from ostinato.core.dtypes import as_dtype, default_device
 from ostinato.core.shapes import as_shape
+from ostinato.core.symbolic import replace_leaves, walk
 from ostinato.core.tracking import Weights, tracked
 from ostinato.core.weights import Weight, WeightInfo, to_numpy, write
+
+_REGISTERS = ("_parameters", "_buffers", "_pending")
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnWeight:
+    """In what a module keeps: the place of its own weight of that name, which torch may put another tensor in."""
+
+    name: str
 
 
 class KerasModule(torch.nn.Module):
@@ -51,6 +63,11 @@ class KerasModule(torch.nn.Module):
         self._dtype = as_dtype(dtype)
         if not trainable:
             self.trainable = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _registering(cls.__dict__["__init__"])  # type: ignore[method-assign]
 
     def add_weight(
         self,
@@ -98,7 +115,7 @@ class KerasModule(torch.nn.Module):
         return weight
 
     def _register_pending(self) -> None:
-        """Register what was made and never assigned, under its name."""
+        """Register what was made and never assigned, under its name, and look up what lists hold at each use."""
         for weight, name, info in list(self._pending.values()):
             free = name.replace(".", "_").replace("/", "_")
             count = 0
@@ -106,6 +123,9 @@ class KerasModule(torch.nn.Module):
                 count += 1
                 free = f"{name}_{count}"
             self._register(free, weight, info)
+        own = {id(tensor): OwnWeight(key) for kept in (self._parameters, self._buffers) for key, tensor in kept.items()}
+        for key in [key for key, value in self.__dict__.items() if key not in _REGISTERS and _holds(value, own)]:
+            self._aliases[key] = replace_leaves(self.__dict__.pop(key), lambda leaf: own.get(id(leaf), leaf))
 
     def _register(self, attribute: str, weight: Tensor, info: WeightInfo) -> None:
         del self._pending[id(weight)]
@@ -121,11 +141,12 @@ class KerasModule(torch.nn.Module):
             if pending is not None:
                 self.__dict__.pop(name, None)  # a placeholder such as `self.kernel = None`
                 return self._register(name, value, pending[2])
-            if isinstance(value, torch.nn.Parameter):
-                first = next((key for key, known in self._parameters.items() if known is value), name)
-                if first != name:
-                    self._aliases[name] = first  # a second name for one weight
-                    return None
+            known = self._parameters if isinstance(value, torch.nn.Parameter) else self._buffers
+            first = next((key for key, each in known.items() if each is value), name)
+            if first != name:
+                self.__dict__.pop(name, None)
+                self._aliases[name] = OwnWeight(first)  # a second name for one weight
+                return None
         elif isinstance(value, (list, tuple, dict)):
             value = tracked(self, name, value)
         super().__setattr__(name, value)
@@ -140,7 +161,9 @@ class KerasModule(torch.nn.Module):
         except AttributeError as error:
             alias = self.__dict__.get("_aliases", {}).get(name)
             if alias is not None:
-                return getattr(self, alias)
+                return replace_leaves(
+                    alias, lambda leaf: getattr(self, leaf.name) if isinstance(leaf, OwnWeight) else leaf
+                )
             if isinstance(getattr(type(self), name, None), property):
                 # Python asks here when a property's own code raised AttributeError; that is what must be told.
                 raise _property_error(self, name) from error
@@ -273,6 +296,23 @@ class KerasModule(torch.nn.Module):
         if moved.device != probe.device or (self._device is None and not self.built and moved.device.type == "cpu"):
             self._device = moved.device
         return super()._apply(fn, recurse)
+
+
+def _registering(init: Any) -> Any:
+    """`__init__` that registers, at the end of the outermost one, the weights it made and did not assign."""
+
+    @functools.wraps(init)
+    def initialised(self: KerasModule, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        if type(self).__init__ is initialised and self._pending:
+            self._register_pending()
+
+    return initialised
+
+
+def _holds(value: Any, own: dict[int, OwnWeight]) -> bool:
+    """Whether a list, tuple or dict has one of the module's own weights in it."""
+    return isinstance(value, (list, tuple, dict)) and any(id(leaf) in own for leaf in walk(value))
 
 
 def _property_error(module: KerasModule, name: str) -> Exception:

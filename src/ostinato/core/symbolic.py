@@ -91,8 +91,10 @@ class SymbolicTensor:
         return record_function(function, args, kwargs or {})
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # asked by copy and pickle, of a tensor that is not there yet
+            raise AttributeError(f"SymbolicTensor has no attribute {name!r}.")
         method = getattr(Tensor, name, None)
-        if name.startswith("__") or method is None:
+        if method is None:
             raise AttributeError(f"{self!r} has no attribute {name!r}.")
         if not callable(method):
             return record_function(operator.attrgetter(name), (self,), {}, name)
@@ -158,7 +160,7 @@ class Caught:
 
 def symbolic_leaves(*nests: Nest) -> list[SymbolicTensor]:
     """The symbolic tensors in nests, in order."""
-    return [leaf for nest in nests for leaf in _walk(nest) if isinstance(leaf, SymbolicTensor)]
+    return [leaf for nest in nests for leaf in walk(nest) if isinstance(leaf, SymbolicTensor)]
 
 
 def has_symbolic(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -235,13 +237,14 @@ def replace_leaves(nest: Nest, replace: Callable[[Any], Any]) -> Nest:
     return replace(nest)
 
 
-def _walk(nest: Nest) -> Iterator[Any]:
+def walk(nest: Nest) -> Iterator[Any]:
+    """The leaves of a nest, dicts in the order of their making."""
     if isinstance(nest, (list, tuple)):
         for each in nest:
-            yield from _walk(each)
+            yield from walk(each)
     elif isinstance(nest, dict):
         for each in nest.values():
-            yield from _walk(each)
+            yield from walk(each)
     else:
         yield nest
 

@@ -13,9 +13,10 @@ from ostinato.engines import operators, select
 from ostinato.engines.base import Engine
 from ostinato.engines.flat import leaves, results, with_leaves, with_results
 from ostinato.engines.reference import differentiate
-from ostinato.engines.spec import spec_of
+from ostinato.engines.spec import spec_of, transformed
 from ostinato.recurrence.base import Problem, Scanned
 from ostinato.recurrence.masks import compact
+from ostinato.recurrence.scan import scan
 from ostinato.recurrence.stack import Stack
 
 
@@ -32,8 +33,9 @@ def _run(problem: Problem, engine: str) -> Scanned:
         return _run_masked(problem, problem.mask, engine)
     if isinstance(problem.recurrence, Stack):
         return _run_stack(problem, problem.recurrence, engine)
-    if torch.compiler.is_compiling() and operators.expresses(problem):
-        return operators.run(problem)
+    if torch.compiler.is_compiling():
+        # No compiler can look into an engine: it sees an operator, or else the loop. Nor do operators know transforms.
+        return operators.run(problem) if operators.expresses(problem) and not transformed() else scan(problem)
     spec = spec_of(problem)
     chosen = select.select(spec, engine)
     if select._observers:
@@ -92,14 +94,16 @@ class _Recurrent(torch.autograd.Function):
         scanned, ctx.saved = engine.forward(problem)
         shape.append(scanned)
         ctx.engine = engine
-        # Saving the tensors keeps their versions, so that a weight changed in place before backward is an error.
-        ctx.save_for_backward(*tensors)
+        found = tuple(_own(y, tensors) for y in results(scanned))
+        # Saving the tensors keeps their versions, so that a weight, or a result that the engine needs for its backward,
+        # changed in place before backward is an error.
+        ctx.save_for_backward(*tensors, *found)
         ctx.problem = with_leaves(problem, [None] * len(tensors))
-        return tuple(_own(y, tensors) for y in results(scanned))
+        return found
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-        tensors = ctx.saved_tensors
+        tensors = ctx.saved_tensors[: len(ctx.needs_input_grad) - 3]
         if torch.is_grad_enabled():
             problem = with_leaves(ctx.problem, tensors)
             found = differentiate(problem, grads, create_graph=True)
@@ -110,5 +114,8 @@ class _Recurrent(torch.autograd.Function):
 
 
 def _own(result: Tensor, tensors: Sequence[Tensor | None]) -> Tensor:
-    """A result that is no input: the state after zero steps is the state before them."""
-    return result.clone() if any(result is tensor for tensor in tensors) else result
+    """A result that is no input: the state after zero steps is the state before them.
+
+    Nor is it the tensor that the engine holds, and may have saved: that one would keep its own graph alive for ever.
+    """
+    return result.clone() if any(result is tensor for tensor in tensors) else result.detach()

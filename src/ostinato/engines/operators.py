@@ -6,13 +6,13 @@ own affair and does not fit into an operator's signature.
 
 `lstm(inputs, state, weights, lengths, options, reverse, sequences) -> [outputs?, last, *state]` with inputs
 `(time, batch, features)`, state and weights as lists of tensors in the recurrence's order, absent weights left out and
-named in options (a JSON text).
+named in options: a text of `name=value` such as `activation=tanh bias=1 dropout=None`, with an activation's name, a
+truth, or the rank of an optional tensor.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import torch
@@ -21,8 +21,8 @@ from torch import Tensor
 from ostinato.engines import select
 from ostinato.engines.flat import leaves, results
 from ostinato.engines.spec import spec_of
-from ostinato.recurrence.activations import KNOWN
-from ostinato.recurrence.base import Problem, Recurrence, Scanned
+from ostinato.recurrence.activations import KNOWN, activation_name
+from ostinato.recurrence.base import Problem, Recurrence, Scanned, fields_of
 from ostinato.recurrence.gru import GRU
 from ostinato.recurrence.lstm import LSTM
 from ostinato.recurrence.simple_rnn import SimpleRNN
@@ -41,7 +41,9 @@ def expresses(problem: Problem) -> bool:
 
 def run(problem: Problem) -> Scanned:
     """The problem through its operator."""
-    weights = [tensor for tensor in problem.recurrence.tensors() if tensor is not None]
+    fields = fields_of(type(problem.recurrence))
+    tensors = [getattr(problem.recurrence, name) for name in fields.tensors]
+    weights = [tensor for tensor in tensors if tensor is not None]
     operator = getattr(torch.ops.ostinato, problem.recurrence.name)
     found = operator(
         problem.inputs,
@@ -52,16 +54,31 @@ def run(problem: Problem) -> Scanned:
         problem.reverse,
         problem.sequences,
     )
-    outputs = found.pop(0) if problem.sequences else None
-    return Scanned(outputs, found[0], tuple(found[1:]))
+    outputs, last, *state = found if problem.sequences else [None, *found]
+    return Scanned(outputs, last, tuple(state))
 
 
 def _options(recurrence: Recurrence) -> str:
-    return json.dumps(_facts(recurrence))
+    return " ".join([f"{name}={value}" for name, value in _facts(recurrence).items()])
+
+
+_PLAIN = {"None": None, "True": True, "False": False}
+
+
+def _parsed(options: str) -> dict[str, Any]:
+    pairs = [pair.split("=") for pair in options.split()]
+    return {name: _PLAIN.get(value, KNOWN.get(value, value)) for name, value in pairs}
 
 
 def _facts(recurrence: Recurrence) -> dict[str, Any]:
-    return type(recurrence).facts(recurrence.options())
+    """`facts(options())`, written so that torch.compile can look into it: it asks while it traces."""
+    fields = fields_of(type(recurrence))
+    statics = {name: getattr(recurrence, name) for name in fields.statics}
+    tensors = {name: getattr(recurrence, name) for name in fields.optional}
+    return {
+        **{name: activation_name(value) if callable(value) else value for name, value in statics.items()},
+        **{name: None if value is None else value.dim() for name, value in tensors.items()},
+    }
 
 
 def _problem(
@@ -74,12 +91,12 @@ def _problem(
     reverse: bool,
     sequences: bool,
 ) -> Problem:
-    cls, rest, facts = RECURRENCES[name], iter(weights), json.loads(options)
+    cls, rest, facts = RECURRENCES[name], iter(weights), _parsed(options)
     values: dict[str, Any] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        value = facts[field.name]
+        value = facts.get(field.name, "required")
         if field.metadata.get("static"):
-            values[field.name] = KNOWN[value] if isinstance(value, str) else value
+            values[field.name] = value
         else:
             values[field.name] = None if value is None else next(rest)
     recurrence = cls(**values)

@@ -35,7 +35,12 @@ def differentiate(problem: Problem, grads: Sequence[Tensor | None], create_graph
     create_graph: over the problem's own tensors, so that the gradients can be differentiated in turn.
     """
     tensors = leaves(problem)
-    if not create_graph:
+    if create_graph:
+        # Through views, for one tensor may stand in two places, or be computed from another one: a gradient is wanted
+        # for each place by itself.
+        with torch.enable_grad():
+            tensors = [None if x is None else x.view_as(x) for x in tensors]
+    else:
         tensors = [None if x is None else x.detach().requires_grad_(x.is_floating_point()) for x in tensors]
     with torch.enable_grad():
         outputs = results(scan(with_leaves(problem, tensors)))

@@ -38,7 +38,7 @@ class Spec(NamedTuple):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The recurrence's options by name: activations by name, of each tensor field its rank or None."""
+        """The recurrence's options by name: activations by name, of each optional tensor its rank or None."""
         return self.kind.facts(self.options)
 
     def __str__(self) -> str:

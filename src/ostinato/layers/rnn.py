@@ -147,7 +147,7 @@ class RNN(Layer):
         cell: Any = self._modules["cell"]
         if isinstance(sequences, Tensor):
             first = inputs = sequences if self.time_major else sequences.transpose(0, 1)
-            time, batch = first.shape[:2]
+            time, batch = first.size(0), first.size(1)
         else:
             inputs = sequences if self.time_major else _swap(sequences)
             first = flatten(inputs)[0]
@@ -224,6 +224,8 @@ class RNN(Layer):
         if what != "cell":
             leaves = self._checked(leaves, batch, what)
             leaves = [leaf.to(device=like.device, dtype=self._state_dtype(like)) for leaf in leaves]
+            if not torch.is_inference_mode_enabled():  # states recorded in it are of no use to autograd
+                leaves = [leaf.clone() if leaf.is_inference() else leaf for leaf in leaves]
         return pack_like(self._structure, leaves, is_size)
 
     def _checked(self, leaves: list[Any], batch: int, what: str) -> list[Tensor]:

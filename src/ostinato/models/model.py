@@ -70,6 +70,9 @@ class Model(Layer):
         if not self._trainable:
             self.trainable = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_graph": self._graph, **super().__getstate__()}  # first, as it says itself
+
     # -- structure ----------------------------------------------------------------------------------------------------
 
     @property
@@ -209,6 +212,10 @@ class Model(Layer):
 
     def _asks_for_dtype(self) -> bool:
         return False
+
+    def _differs_in_training(self) -> bool:
+        inside = (module for module in self.modules() if isinstance(module, Layer) and module is not self)
+        return any(module._differs_in_training() for module in inside)
 
     def _makes_weights(self) -> bool:
         return False  # the layers inside do, and are asked

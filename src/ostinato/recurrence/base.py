@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -19,21 +18,30 @@ STATIC = {"static": True}
 
 
 class Fields(NamedTuple):
-    """The fields of a recurrence: tensors, and static options."""
+    """The fields of a recurrence: tensors, of these the ones that may be None, and static options."""
 
     tensors: tuple[str, ...]
+    optional: tuple[str, ...]
     statics: tuple[str, ...]
     get_tensors: Callable[[Any], Any]
+    get_optional: Callable[[Any], Any]
     get_statics: Callable[[Any], Any]
 
 
-@functools.cache
+_FIELDS: dict[type, Fields] = {}  # not functools.cache, which torch.compile warns of and looks through
+
+
 def fields_of(cls: type) -> Fields:
     """The fields of a recurrence class, and functions that read them as tuples."""
-    fields = dataclasses.fields(cls)
-    statics = tuple(f.name for f in fields if f.metadata.get("static"))
-    tensors = tuple(f.name for f in fields if not f.metadata.get("static"))
-    return Fields(tensors, statics, _getter(tensors), _getter(statics))
+    found = _FIELDS.get(cls)
+    if found is None:
+        fields = dataclasses.fields(cls)
+        statics = tuple(f.name for f in fields if f.metadata.get("static"))
+        tensors = tuple(f.name for f in fields if not f.metadata.get("static"))
+        optional = tuple(f.name for f in fields if f.name in tensors and f.default is None)
+        getters = (_getter(names) for names in (tensors, optional, statics))
+        found = _FIELDS[cls] = Fields(tensors, optional, statics, *getters)
+    return found
 
 
 def _getter(names: tuple[str, ...]) -> Callable[[Any], Any]:
@@ -76,9 +84,9 @@ class Recurrence(ABC):
         return dataclasses.replace(self, **dict(zip(fields_of(type(self)).tensors, tensors, strict=True)))  # type: ignore[type-var]
 
     def options(self) -> tuple[Any, ...]:
-        """What hashes and an engine may decide on: the static fields, and of each tensor field its rank or None."""
+        """What hashes and an engine may decide on: the static fields, and the rank or None of each optional tensor."""
         fields = fields_of(type(self))
-        ranks = [None if tensor is None else tensor.dim() for tensor in fields.get_tensors(self)]
+        ranks = [None if tensor is None else tensor.dim() for tensor in fields.get_optional(self)]
         return (*fields.get_statics(self), *ranks)
 
     @classmethod
@@ -86,7 +94,7 @@ class Recurrence(ABC):
         """`options()` by field name, activations by the names under which engines know them."""
         fields = fields_of(cls)
         named = [activation_name(value) if callable(value) else value for value in options]
-        return dict(zip((*fields.statics, *fields.tensors), named, strict=True))
+        return dict(zip((*fields.statics, *fields.optional), named, strict=True))
 
 
 @dataclasses.dataclass(slots=True, eq=False)

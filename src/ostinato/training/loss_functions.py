@@ -185,23 +185,23 @@ def sparse(
     y_true: Tensor, y_pred: Tensor, from_logits: bool, ignore_class: int | None, axis: int, reduction: str
 ) -> Tensor:
     """The values of `sparse_categorical_crossentropy`, each ("none") or their mean."""
-    labels, y_pred = _labels(y_true, y_pred, axis)
+    wanted, y_pred = labels(y_true, y_pred, axis)
     ignored = None
     if ignore_class is not None:
-        ignored = labels == ignore_class
-        labels, y_pred = labels.masked_fill(ignored, 0), y_pred.masked_fill(ignored.unsqueeze(-1), 1)
+        ignored = wanted == ignore_class
+        wanted, y_pred = wanted.masked_fill(ignored, 0), y_pred.masked_fill(ignored.unsqueeze(-1), 1)
     try:
         if from_logits:
             values = functional.cross_entropy(
-                _rows(y_pred), labels.reshape(-1), ignore_index=_NO_CLASS, reduction=reduction
+                _rows(y_pred), wanted.reshape(-1), ignore_index=_NO_CLASS, reduction=reduction
             )
-            values = values if reduction == "mean" else values.reshape(labels.shape)
+            values = values if reduction == "mean" else values.reshape(wanted.shape)
         else:
-            picked = y_pred.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+            picked = y_pred.gather(-1, wanted.unsqueeze(-1)).squeeze(-1)
             values = -(picked / y_pred.sum(-1)).clamp(_EPSILON, 1 - _EPSILON).log()
             values = values.mean() if reduction == "mean" else values
     except (IndexError, RuntimeError) as error:
-        _tell_labels(labels, y_pred.shape[-1], error)
+        _tell_wanted(wanted, y_pred.shape[-1], error)
         raise
     return values if ignored is None else values.masked_fill(ignored, 0)
 
@@ -210,6 +210,27 @@ def check_smoothing(label_smoothing: float, who: str) -> None:
     """Raise ValueError unless `label_smoothing` is in [0, 1]."""
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"{who}: label_smoothing must be in [0, 1], got {label_smoothing!r}.")
+
+
+def labels(y_true: Tensor, y_pred: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Labels as int64 without the axis of the classes, and predictions with that axis last."""
+    shapes = tuple(y_true.shape), tuple(y_pred.shape)
+    if not y_pred.dim():
+        raise ValueError("sparse_categorical_crossentropy: y_pred is a scalar; it must be (batch, ..., classes).")
+    if len(shapes[0]) == len(shapes[1]) and shapes[0][axis] == 1:
+        y_true = y_true.squeeze(axis)
+    y_pred = _last(y_pred, axis)
+    if y_true.shape != y_pred.shape[:-1]:
+        raise ValueError(
+            f"sparse_categorical_crossentropy: y_true has shape {shapes[0]} and y_pred {shapes[1]}; each prediction "
+            f"needs one whole number, so y_true must have shape {tuple(y_pred.shape[:-1])}. For one-hot labels there is "
+            f"categorical_crossentropy."
+        )
+    wanted = y_true.long()
+    if y_true.is_floating_point() and y_true.device.type == "cpu" and not torch.equal(wanted.to(y_true), y_true):
+        wrong = y_true[wanted.to(y_true) != y_true][0].item()
+        raise ValueError(f"sparse_categorical_crossentropy: labels must be whole numbers, got {wrong}.")
+    return wanted, y_pred
 
 
 def _last(tensor: Tensor, axis: int) -> Tensor:
@@ -240,27 +261,6 @@ def _same_shape(y_true: Tensor, y_pred: Tensor, who: str, hint: str) -> tuple[Te
             f"for a last axis of size 1.{hint}"
         )
     return y_true, y_pred
-
-
-def _labels(y_true: Tensor, y_pred: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Labels as int64 without the axis of the classes, and predictions with that axis last."""
-    shapes = tuple(y_true.shape), tuple(y_pred.shape)
-    if not y_pred.dim():
-        raise ValueError("sparse_categorical_crossentropy: y_pred is a scalar; it must be (batch, ..., classes).")
-    if len(shapes[0]) == len(shapes[1]) and shapes[0][axis] == 1:
-        y_true = y_true.squeeze(axis)
-    y_pred = _last(y_pred, axis)
-    if y_true.shape != y_pred.shape[:-1]:
-        raise ValueError(
-            f"sparse_categorical_crossentropy: y_true has shape {shapes[0]} and y_pred {shapes[1]}; each prediction "
-            f"needs one whole number, so y_true must have shape {tuple(y_pred.shape[:-1])}. For one-hot labels there is "
-            f"categorical_crossentropy."
-        )
-    labels = y_true.long()
-    if y_true.is_floating_point() and y_true.device.type == "cpu" and not torch.equal(labels.to(y_true), y_true):
-        wrong = y_true[labels.to(y_true) != y_true][0].item()
-        raise ValueError(f"sparse_categorical_crossentropy: labels must be whole numbers, got {wrong}.")
-    return labels, y_pred
 
 
 def _tell_labels(labels: Tensor, classes: int, error: Exception) -> None:

@@ -173,8 +173,7 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         """As in `LossFunctionWrapper`; what `ignore_class` leaves out is masked."""
         if self.ignore_class is not None:
             y_true, y_pred, mask = Loss.prepare(self, y_true, y_pred, sample_weight, mask)
-            same = y_true.dim() == y_pred.dim() and y_true.shape[self.axis] == 1
-            kept = (y_true.squeeze(self.axis) if same else y_true) != self.ignore_class
+            kept = functions.labels(y_true, y_pred, self.axis)[0] != self.ignore_class
             mask = kept if mask is None else fitted(mask, kept, str(self), "mask")[0] & kept
         return super().prepare(y_true, y_pred, sample_weight, mask)
 

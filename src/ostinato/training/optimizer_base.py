@@ -72,6 +72,8 @@ class Optimizer(torch.optim.Optimizer):
 
     learning_rate = Hyperparameter("lr", "The learning rate: a number, which may be set at any time.")
     name: str
+    flags: tuple[str, ...] = ()
+    """Hyperparameters that are True or False; all others are numbers."""
 
     def __init__(self, name: str | None = None, **hyperparameters: Any) -> None:
         self.name = name or type(self).__name__.lower()
@@ -110,12 +112,14 @@ class Optimizer(torch.optim.Optimizer):
 
     def check(self, key: str, value: Any) -> None:
         """Raise ValueError unless `value` will do for the hyperparameter `key`."""
-        if isinstance(value, bool):
-            return
-        number = isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1)
         shown = "learning_rate" if key == "lr" else key
-        if not number:
-            hint = " For a schedule, give a built optimizer to one of torch.optim.lr_scheduler." if key == "lr" else ""
+        if key in self.flags:
+            if not isinstance(value, bool):
+                raise ValueError(f"{self.described}: {shown} must be True or False, got {value!r}.")
+            return
+        tensor = isinstance(value, Tensor) and value.numel() == 1
+        if isinstance(value, bool) or not (tensor or isinstance(value, (int, float))):
+            hint = " For a schedule, give the built optimizer to one of torch.optim.lr_scheduler." if key == "lr" else ""
             raise ValueError(f"{self.described}: {shown} must be a number, got {value!r}.{hint}")
         unbounded = key in ("lr", "epsilon")
         if not (value >= 0 and (unbounded or value <= 1)):

@@ -50,7 +50,8 @@ class SGD(Optimizer):
         tensor([-0.2900])
     """
 
-    momentum = Hyperparameter("momentum", "Share of the last change that is kept, in [0, 1].")
+    flags = ("nesterov",)
+    momentum = Hyperparameter("momentum", "Share of the last change that is kept.")
     nesterov = Hyperparameter("nesterov", "Whether to look ahead.")
 
     def __init__(
@@ -88,7 +89,7 @@ class Adam(Optimizer):
 
     Args:
         learning_rate: lr, at least 0.
-        beta_1, beta_2: shares of the means that are kept, in [0, 1].
+        beta_1, beta_2: shares of the means that are kept, in [0, 1).
         epsilon: at least 0.
         amsgrad: whether to divide by the largest v so far (Reddi et al., 2018).
         name: of the optimizer.
@@ -110,6 +111,7 @@ class Adam(Optimizer):
         tensor([-0.1000])
     """
 
+    flags = ("amsgrad",)
     beta_1 = Hyperparameter("beta_1", "Share of the mean of gradients that is kept.")
     beta_2 = Hyperparameter("beta_2", "Share of the mean of squares that is kept.")
     epsilon = Hyperparameter("epsilon", "What keeps the divisor from 0.")
@@ -125,6 +127,12 @@ class Adam(Optimizer):
         name: str | None = None,
     ) -> None:
         super().__init__(name, lr=learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, amsgrad=amsgrad)
+
+    def check(self, key: str, value: Any) -> None:
+        """As in `Optimizer`; the betas must be below 1."""
+        super().check(key, value)
+        if key.startswith("beta") and value >= 1:
+            raise ValueError(f"{self.described}: {key} must be below 1, got {value!r}.")
 
     def update(self, group: dict[str, Any], parameters: list[Tensor], grads: list[Tensor]) -> None:
         """One step, as above."""
@@ -181,6 +189,7 @@ class RMSprop(Optimizer):
         tensor([9.6838])
     """
 
+    flags = ("centered",)
     rho = Hyperparameter("rho", "Share of the means that is kept.")
     momentum = Hyperparameter("momentum", "Share of the last change that is kept.")
     epsilon = Hyperparameter("epsilon", "What keeps the divisor from 0.")
