@@ -9,6 +9,8 @@ import torch
 
 import ostinato
 
+torch.set_num_threads(1)  # what is tested is small; two threads wait for each other where the cores are busy
+
 
 @pytest.fixture(autouse=True)
 def _seeded():

@@ -13,7 +13,7 @@ import torch
 from ostinato import layers, losses, models, random
 from ostinato.datasets import digits
 from ostinato.layers.explain import explain
-from ostinato.plots.training import draw_run
+from ostinato.plots.training import draw_run, require_matplotlib
 
 PHASES = ((0.01, 10), (0.001, 5))
 """(learning rate, epochs) of the demo: fast at first, then fine."""
@@ -27,6 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shown.add_argument("--output", type=Path, default=Path("ostinato-demo.png"), help="the picture (%(default)s)")
     shown.add_argument("--seed", type=int, default=7, help="of the weights and of the order of the data (%(default)s)")
     chosen = parser.parse_args(arguments)
+    # What would spoil the end of the training is found out before it begins.
+    if not 0 <= chosen.seed < 2**32:
+        parser.error(f"--seed must be from 0 to 2**32 - 1, got {chosen.seed}")
+    if not chosen.output.absolute().parent.is_dir():
+        parser.error(f"--output: there is no folder {chosen.output.absolute().parent}")
+    try:
+        require_matplotlib()
+    except ModuleNotFoundError as error:
+        parser.error(str(error))
+    torch.set_num_threads(1)  # the matrices are small: a second thread gains nothing, and on busy cores it waits
     demo(chosen.output, chosen.seed)
     return 0
 

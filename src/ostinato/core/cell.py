@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ostinato.core.input_spec import InputSpec
 from ostinato.core.layer import Layer
-from ostinato.core.shapes import is_size, size_to_shape
+from ostinato.core.shapes import is_shape, is_size, size_to_shape
 from ostinato.random import DEFAULT, Stream, dropout_mask
 from ostinato.recurrence.base import Recurrence
-from ostinato.recurrence.nests import Nest, flatten, pack_like
+from ostinato.recurrence.nests import Nest, describe, flatten, pack_like
 
 
 class Cell(Layer):
@@ -31,11 +32,19 @@ class Cell(Layer):
 
     def call(self, inputs: Tensor, states: Any, training: bool = False) -> tuple[Nest, Nest]:
         """One step: inputs `(batch, features)` and states to (output, new states as a list)."""
-        recurrence = self.recurrence(flatten(inputs)[0].shape[0], training)
-        given = [states] if isinstance(states, Tensor) else states
-        state = pack_like(recurrence_structure(self), flatten(given), is_size)
+        batch = flatten(inputs)[0].shape[0]
+        state = pack_like(recurrence_structure(self), self._checked_states(states, batch), is_size)
+        recurrence = self.recurrence(batch, training)
         output, new = recurrence.step(recurrence.project(inputs), state)
         return recurrence.readout(output), pack_like(state_structure(self), flatten(new), is_size)
+
+    def _checked_states(self, states: Nest, batch: int) -> list[Tensor]:
+        """The states, flat. Raises ValueError unless they are as many and of the shapes that the cell carries."""
+        leaves = [states] if isinstance(states, Tensor) else flatten(states)
+        wanted = [(batch, *size_to_shape(size)) for size in flatten(state_structure(self), is_size)]
+        if [getattr(leaf, "shape", None) for leaf in leaves] != wanted:
+            raise ValueError(f"{self.described}: states must be {wanted}, got {describe(leaves)}.")
+        return leaves
 
     def get_initial_state(self, batch_size: int | None = None) -> Nest:
         """Zeros for every state, `(batch_size, ...)` each."""
@@ -101,9 +110,12 @@ class GatedCell(Cell):
         self.output_size: Any = self.units
 
     def build(self, input_shape: Any) -> None:
+        if not is_shape(input_shape) or len(input_shape) != 2 or input_shape[-1] is None:
+            raise ValueError(
+                f"{self.described}: expected a step's input (batch, features) with features known, got {input_shape!r}."
+            )
         features = input_shape[-1]
-        if features is None:
-            raise ValueError(f"{self.described}: the last size of the input must be known, got {tuple(input_shape)}.")
+        self.input_spec = InputSpec(ndim=2, axes={-1: features}, layout="(batch, features)")
         self.kernel = self.add_weight(
             shape=(features, self.gates * self.units),
             initializer=self.kernel_initializer,

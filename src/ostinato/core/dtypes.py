@@ -51,5 +51,8 @@ def to_tensor(value: Any, dtype: torch.dtype, device: torch.device) -> torch.Ten
         raise TypeError(f"expected numbers, got an array of dtype {array.dtype}.")
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.int64)
-    tensor = torch.as_tensor(array if array.flags.writeable else array.copy())
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    shareable = array.flags.writeable and min(array.strides, default=0) >= 0  # as torch would have its memory
+    tensor = torch.as_tensor(array if shareable else array.copy())
     return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)

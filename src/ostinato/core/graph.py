@@ -13,7 +13,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from ostinato.core.context import CONTEXT
 from ostinato.core.layer import Layer
-from ostinato.core.masks import spread, unwrapped
+from ostinato.core.masks import mask_of, spread, unwrapped
 from ostinato.core.symbolic import Node, Operation, SymbolicTensor, replace_leaves
 from ostinato.recurrence.nests import Nest, flatten, is_nested, map_nest, pack_like
 
@@ -45,6 +45,8 @@ class Graph:
     def __init__(self, inputs: Nest, outputs: Nest, who: str) -> None:
         self.inputs, self.outputs = inputs, outputs
         starts: list[SymbolicTensor] = flatten(inputs)
+        for symbol in starts:
+            _node_of(symbol, who)
         self.nodes = _in_order(starts, flatten(outputs), who)
         slots = {id(symbol): index for index, symbol in enumerate(starts)}
         given = {id(symbol.node) for symbol in starts}
@@ -117,7 +119,10 @@ def call_masked(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], mask
         return layer.call_masked(args, kwargs, mask)
     if mask is not None and layer._call_signature.mask and kwargs.get("mask") is None:
         kwargs = {**kwargs, "mask": mask}
-    return module(*args, **kwargs), layer.mask_after(args[0], kwargs.get("mask", mask))
+    outputs = module(*args, **kwargs)
+    if module is layer and layer.hangs_masks:
+        return outputs, mask_of(outputs)
+    return outputs, layer.mask_after(args[0], kwargs.get("mask", mask))
 
 
 def _is_hooked(module: torch.nn.Module) -> bool:

@@ -69,7 +69,15 @@ def check(spec: Any, inputs: Any, who: str) -> None:
     leaves = flatten(inputs) if is_nested(inputs) else [inputs]
     if len(specs) != len(leaves):
         raise ValueError(f"{who}: expected {len(specs)} input tensor(s), got {len(leaves)}.")
+    check_tensors(leaves, who)
     for each, leaf in zip(specs, leaves, strict=True):
         problem = each.problem(leaf.shape)
         if problem:
             raise ValueError(f"{who}: input of the wrong shape: {problem}.")
+
+
+def check_tensors(leaves: list[Any], who: str) -> None:
+    """Raise ValueError for an input that is no tensor at all, such as None."""
+    for leaf in leaves:
+        if not hasattr(leaf, "shape"):
+            raise ValueError(f"{who}: expected a tensor or an array, got {leaf!r}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from typing import Any
 
@@ -15,12 +16,20 @@ from ostinato.core.calls import CallSignature, signature_of
 from ostinato.core.config import accepts, bound_arguments, without_foreign
 from ostinato.core.context import CONTEXT
 from ostinato.core.dtypes import to_tensor
-from ostinato.core.input_spec import InputSpec, check
+from ostinato.core.input_spec import InputSpec, check, check_tensors
 from ostinato.core.masks import attach, mask_of
 from ostinato.core.module import KerasModule
-from ostinato.core.registry import deserialize_keras_object, serialize_keras_object
+from ostinato.core.registry import deserialize_keras_object, nearest, serialize_keras_object
 from ostinato.core.shapes import as_shape, is_shape, normalise, shapes_of
-from ostinato.core.symbolic import SymbolicTensor, TensorSpec, has_symbolic, infer, on_meta, record
+from ostinato.core.symbolic import (
+    SymbolicTensor,
+    TensorSpec,
+    has_symbolic,
+    infer,
+    on_meta,
+    record,
+    replace_leaves,
+)
 from ostinato.core.tracking import Weights
 from ostinato.recurrence.nests import Nest, flatten, is_nested, map_nest
 
@@ -53,6 +62,7 @@ class Layer(KerasModule):
     records_itself = True
     input_spec: Any = None
     supports_masking = False
+    hangs_masks = False  # whether to find the output's mask on the output, since computing it again means a second run
     _makes_mask = False  # whether the output may have a mask where the input has none
     _mutable_options: tuple[str, ...] = ("name", "trainable")
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
@@ -64,7 +74,7 @@ class Layer(KerasModule):
         self = super().__new__(cls, *args, **kwargs)
         self.__dict__.update(
             activity_regularizer=None,
-            _arguments=(args, kwargs),  # what the layer was made with, for its config
+            _arguments=replace_leaves((args, kwargs), lambda leaf: leaf),  # for its config; lists are copied
             _batch_input_shape=None,
             _build_shape=None,
             _mode_chosen=False,  # whether train() or eval() was ever called
@@ -83,7 +93,12 @@ class Layer(KerasModule):
         activity_regularizer: Any = None,
         input_shape: Any = None,
         batch_input_shape: Any = None,
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            known = [*inspect.signature(type(self).__init__).parameters, *inspect.signature(Layer.__init__).parameters]
+            name = next(iter(unknown))
+            raise ValueError(f"{type(self).__name__} takes no argument {name!r}.{nearest(name, known)}")
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.activity_regularizer = regularizers.get(activity_regularizer)
         if input_shape is not None:
@@ -257,11 +272,12 @@ class Layer(KerasModule):
         if args:
             for leaf in flatten(args[0]):
                 if isinstance(leaf, (bool, int, float, str)):
-                    raise TypeError(
-                        f"{self.described}: expected a tensor or an array, got {leaf!r}. Turn lists of numbers into one, "
-                        f"with torch.tensor or np.array."
+                    raise ValueError(
+                        f"{self.described}: expected a tensor or an array, got {leaf!r}. Turn lists of numbers into "
+                        f"one, with torch.tensor or np.array."
                     )
-            strict = self._asks_for_dtype() and not torch.is_autocast_enabled(self._where().type)
+            device = self._where().type
+            strict = self._asks_for_dtype() and not (device != "meta" and torch.is_autocast_enabled(device))
             args = tuple(map_nest(lambda leaf: self._admit_leaf(leaf, strict), each) for each in args)
         if kwargs:
             kwargs = {key: map_nest(lambda leaf: self._admit_leaf(leaf, False), value) for key, value in kwargs.items()}
@@ -269,7 +285,7 @@ class Layer(KerasModule):
 
     def _admit_leaf(self, leaf: Any, strict: bool) -> Any:
         if isinstance(leaf, Tensor):
-            if strict and leaf.is_floating_point() and leaf.dtype is not self._dtype:
+            if strict and (leaf.is_floating_point() or leaf.is_complex()) and leaf.dtype is not self._dtype:
                 raise TypeError(
                     f"{self.described}: expected a {self._dtype} tensor, got {leaf.dtype}. Cast it with "
                     f".to({self._dtype}), or make the layer with dtype={str(leaf.dtype).removeprefix('torch.')!r}."
@@ -292,6 +308,8 @@ class Layer(KerasModule):
 
     def _build_for(self, inputs: Nest) -> None:
         leaves = flatten(inputs)
+        if type(self).build is not Layer.build:
+            check_tensors(leaves, self.described)
         first = leaves[0] if leaves else None
         if isinstance(first, Tensor) and not CONTEXT.inferring:
             self._build_device = first.device
@@ -306,6 +324,9 @@ class Layer(KerasModule):
         """Add a scalar, or a list of them, to the loss that `fit` minimises; called inside `call`."""
         if CONTEXT.inferring:
             return
+        for each in flatten(loss):
+            if not isinstance(each, Tensor):
+                raise TypeError(f"{self.described}: add_loss takes tensors, got {each!r}.")
         number, losses = self._added_losses
         losses = [*(losses if number == CONTEXT.number else []), *flatten(loss)]
         self._added_losses = (CONTEXT.number, losses)
@@ -352,6 +373,9 @@ class Layer(KerasModule):
 
     def extra_repr(self) -> str:
         return f"name={self.name!r}"
+
+
+Layer._call_signature = signature_of(Layer.call)
 
 
 def shapes_of_symbols(inputs: Nest) -> Nest:

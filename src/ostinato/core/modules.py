@@ -12,7 +12,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.modules.module import (
+    _global_forward_hooks_with_kwargs,
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 from torch.nn.utils.stateless import _reparametrize_module
 
 from ostinato.core.context import inferring_shapes
@@ -22,6 +26,7 @@ from ostinato.core.symbolic import (
     Node,
     SymbolicTensor,
     TensorSpec,
+    eagerly,
     has_symbolic,
     infer,
     meta_copies,
@@ -44,7 +49,10 @@ def input_symbol(shape: Shape, dtype: torch.dtype | None, call: Any) -> Symbolic
 
 def open_inputs(inputs: Iterable[SymbolicTensor]) -> None:
     """A model is being drawn from these inputs: watch the calls of plain modules."""
-    _OPEN.update(inputs)
+    for symbol in inputs:
+        if symbol not in _OPEN:
+            _OPEN.add(symbol)
+            weakref.finalize(symbol, close_inputs, ()).atexit = False  # one that no model ever took
     if not WATCHED:
         WATCHED.append(register_module_forward_pre_hook(_before))  # type: ignore[arg-type]
         WATCHED.append(register_module_forward_hook(_after, with_kwargs=True, always_call=True))
@@ -54,9 +62,11 @@ def close_inputs(inputs: Iterable[SymbolicTensor]) -> None:
     """The model with these inputs is made; when no other is being drawn, stop watching."""
     for symbol in inputs:
         _OPEN.discard(symbol)
-    if not _OPEN:
+    if next(iter(_OPEN), None) is None:
         while WATCHED:
-            WATCHED.pop().remove()
+            handle = WATCHED.pop()
+            handle.remove()
+            _global_forward_hooks_with_kwargs.pop(handle.id, None)  # which torch forgets, and takes for a hook
 
 
 @contextlib.contextmanager
@@ -76,6 +86,7 @@ def _before(module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] |
     stack = contextlib.ExitStack()
     stack.enter_context(torch.no_grad())
     stack.enter_context(inferring_shapes())
+    stack.enter_context(eagerly(module))
     stack.enter_context(_reparametrize_module(module, meta_copies(module)))
     _PENDING.append((module, args, stack))
     return replace_leaves(args, stand_in)

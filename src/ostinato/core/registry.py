@@ -217,17 +217,17 @@ def deserialize_keras_object(config: Any, custom_objects: dict[str, Any] | None 
 
 
 def _locate(config: dict[str, Any], name: str, inner: Any, custom: dict[str, Any] | None, kind: str | None) -> Any:
-    """The class or function that a config names: in its module's kind, in the kind asked for, or registered."""
+    """What a config names: a class or function of one's own if it says so, else a built-in, else a registered one."""
     wanted = inner if name == "function" else name
+    registered = config.get("registered_name") or wanted
+    if config.get("module", "") is None or ">" in registered:
+        found = get_registered_object(registered, custom) or get_registered_object(wanted, custom)
+        if found is not None:
+            return found
     module = str(config.get("module") or "").rpartition(".")[2]
-    known = {each for each, _ in _BUILTIN}  # a module such as "keras" or "builtins" says nothing
+    known = dict.fromkeys(each for each, _ in _BUILTIN)  # a module such as "keras" or "builtins" says nothing
     kinds = [each for each in (module, kind) if each in known]
-    for each in kinds:
+    for each in kinds or known:
         if (each, wanted) in _BUILTIN:
             return _BUILTIN[each, wanted]
-    found = get_registered_object(config.get("registered_name") or wanted, custom) or get_registered_object(
-        wanted, custom
-    )
-    if found is None and not kinds:
-        found = next((item for (_, each), item in _BUILTIN.items() if each == wanted), None)
-    return found if found is not None else find(kinds[-1] if kinds else "layers", wanted, custom)
+    return find(kinds[-1] if kinds else "layers", wanted, custom)

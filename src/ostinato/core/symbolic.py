@@ -5,6 +5,7 @@ A layer, module or torch function called on a symbolic tensor computes nothing; 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import operator
@@ -285,11 +286,21 @@ def stand_in(leaf: Any, sizes: tuple[int, int] = _SIZES[0]) -> Any:
 def _run_on_meta(call: Any, args: Any, kwargs: Any, sizes: tuple[int, int]) -> Nest:
     real_args, real_kwargs = replace_leaves((args, kwargs), lambda leaf: stand_in(leaf, sizes))
     try:
-        with torch.no_grad(), inferring_shapes():
+        with torch.no_grad(), inferring_shapes(), eagerly(call):
             return on_meta(call, real_args, real_kwargs)
     except (RuntimeError, NotImplementedError, IndexError) as error:
         shapes = ", ".join(str(leaf.shape) for leaf in symbolic_leaves(args, kwargs))
         raise ValueError(f"{describe_call(call)} cannot run on symbolic inputs of shape {shapes}: {error}") from error
+
+
+@contextlib.contextmanager
+def eagerly(module: torch.nn.Module) -> Iterator[None]:
+    """While the block runs, compiled modules run as they were written: shapes need no compiler."""
+    if any("_orig_mod" in each._modules for each in module.modules()):  # what torch.compile made
+        with torch.compiler.set_stance("force_eager"):
+            yield
+    else:
+        yield
 
 
 def on_meta(module: torch.nn.Module, args: Any, kwargs: Any) -> Nest:

@@ -24,11 +24,19 @@ class Engine(Protocol):
     differentiable: bool
 
     def refuses(self, spec: Spec) -> list[str]:
-        """Why it won't run this: what it takes, one reason each. Empty = willing. Total; never raises."""
+        """Why it won't run this: what it takes, one reason each. Empty = willing. Total; never raises.
+
+        A function of the spec alone, for the answer is remembered. That `spec.transformed` rules out every engine that
+        is not differentiable need not be said here.
+        """
         ...
 
     def forward(self, problem: Problem) -> tuple[Scanned, Any]:
-        """The result, and what `backward` needs (None if nothing wants gradients)."""
+        """The result, and what `backward` needs (None if nothing wants gradients).
+
+        What is kept may be the problem's tensors and the result's: one of them changed in place before `backward` is
+        an error that autograd finds.
+        """
         ...
 
     def backward(self, saved: Any, grads: Sequence[Tensor | None]) -> Sequence[Tensor | None]:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ostinato.engines import select
+from ostinato.engines import reference, select
 from ostinato.engines.flat import leaves, results
 from ostinato.engines.spec import spec_of
 from ostinato.recurrence.activations import KNOWN, activation_name
@@ -148,8 +148,13 @@ def _register(library: torch.library.Library, name: str) -> None:
         x, *rest = ctx.saved_tensors
         lengths = rest.pop() if ctx.has_lengths else None
         state, weights = rest[: ctx.states], rest[ctx.states :]
-        operator = getattr(torch.ops.ostinato, f"{name}_backward")
-        dx, *found = operator(grads, x, state, weights, lengths, *ctx.options)
+        if torch.is_grad_enabled():  # to be differentiated in turn
+            problem = _problem(name, x, state, weights, lengths, *ctx.options)
+            tensors = reference.differentiate(problem, grads, create_graph=True)
+            dx, *found = [g for g, tensor in zip(tensors, leaves(problem), strict=True) if tensor is not None]
+        else:
+            operator = getattr(torch.ops.ostinato, f"{name}_backward")
+            dx, *found = operator(grads, x, state, weights, lengths, *ctx.options)
         return dx, found[: ctx.states], found[ctx.states :], None, None, None, None
 
     library.impl(name, forward, "CompositeExplicitAutograd")
@@ -160,5 +165,6 @@ def _register(library: torch.library.Library, name: str) -> None:
 
 
 _LIBRARY = torch.library.Library("ostinato", "DEF")  # lives as long as the process: the operators go with it
-for _name in RECURRENCES:
+for _name, _class in RECURRENCES.items():
     _register(_LIBRARY, _name)
+    fields_of(_class)  # known from now on: a compiler that traces a call cannot ask a class for its fields

@@ -16,7 +16,10 @@ ENGINES: tuple[Engine, ...] = (REFERENCE,)
 
 
 class Choice(NamedTuple):
-    """What was chosen for whom, and why not the faster ones: (engine, reasons) for each that was asked in vain."""
+    """What was chosen for whom, and why not the faster ones: (engine, reasons) for each that comes before it.
+
+    No reasons: it was willing, and another one was asked for by name.
+    """
 
     owner: str
     spec: Spec
@@ -25,18 +28,29 @@ class Choice(NamedTuple):
 
     def __str__(self) -> str:
         lines = [f"{self.owner or self.spec.recurrence}: {self.spec}: engine {self.engine!r}"]
-        lines += [f"  {name!r} refuses: {'; '.join(reasons)}" for name, reasons in self.refused]
+        for name, reasons in self.refused:
+            why = f"refuses: {'; '.join(reasons)}" if reasons else f"is willing; {self.engine!r} was asked for by name"
+            lines.append(f"  {name!r} {why}")
         if not self.refused:
             lines.append(f"  {self.engine!r} is the first in order: no faster engine is registered")
         return "\n".join(lines)
 
 
-def refusals(spec: Spec) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """(engine, reasons) for each engine that comes before the one chosen."""
+def reasons_against(engine: Engine, spec: Spec) -> list[str]:
+    """Why an engine won't run this: its own reasons, and the house's."""
+    reasons = list(engine.refuses(spec))
+    if spec.transformed and not engine.differentiable:
+        # One rule for all of them: a tangent that passes through an engine unseen would come out as zero.
+        reasons.append("is opaque to torch.func transforms and forward-mode AD")
+    return reasons
+
+
+def refusals(spec: Spec, chosen: Engine | None = None) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(engine, reasons) for each engine that comes before the one chosen: by default the first willing one."""
     refused = []
     for engine in ENGINES:
-        reasons = engine.refuses(spec)
-        if not reasons:
+        reasons = reasons_against(engine, spec)
+        if engine is chosen or (chosen is None and not reasons):
             break
         refused.append((engine.name, tuple(reasons)))
     return tuple(refused)
@@ -51,7 +65,7 @@ def select(spec: Spec, name: str = "auto") -> Engine:
         return _first_willing(ENGINES, spec)
     for engine in ENGINES:
         if engine.name == name:
-            reasons = engine.refuses(spec)
+            reasons = reasons_against(engine, spec)
             if reasons:
                 auto = _first_willing(ENGINES, spec).name
                 raise ValueError(
@@ -65,9 +79,9 @@ def select(spec: Spec, name: str = "auto") -> Engine:
 @functools.lru_cache(maxsize=4096)
 def _first_willing(engines: tuple[Engine, ...], spec: Spec) -> Engine:
     for engine in engines:
-        if not engine.refuses(spec):
+        if not reasons_against(engine, spec):
             return engine
-    reasons = "; ".join(f"{engine.name}: {', '.join(engine.refuses(spec))}" for engine in engines)
+    reasons = "; ".join(f"{engine.name}: {', '.join(reasons_against(engine, spec))}" for engine in engines)
     raise ValueError(f"no engine is willing to run {spec}: {reasons}.")
 
 
@@ -88,4 +102,4 @@ def observe() -> Iterator[list[Choice]]:
 def observed(owner: str, spec: Spec, engine: Engine) -> None:
     """Tell the observers, if there are any."""
     for choices in _observers:
-        choices.append(Choice(owner, spec, engine.name, refusals(spec)))
+        choices.append(Choice(owner, spec, engine.name, refusals(spec, engine)))

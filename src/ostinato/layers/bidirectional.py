@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ostinato.core.cell import output_size
 from ostinato.core.layer import Layer
 from ostinato.core.masks import first_mask
 from ostinato.core.registry import builtin, custom_object_scope
-from ostinato.core.shapes import is_shape, normalise
+from ostinato.core.shapes import is_shape, is_size, normalise
 from ostinato.engines.execute import execute
 from ostinato.layers.rnn import RNN
 from ostinato.recurrence.nests import Nest, flatten, map_nest, pack_like
@@ -63,7 +64,7 @@ class Bidirectional(Layer):
         if backward_layer is None:
             backward_layer = _copy(layer, f"backward_{plain}", not layer.go_backwards)
         else:
-            _check_opposite(layer, backward_layer)
+            _check_opposite(layer, backward_layer, merge_mode)
         self.backward_layer = backward_layer
         self._initial_weights = weights
         for half in (self.forward_layer, self.backward_layer):
@@ -96,6 +97,12 @@ class Bidirectional(Layer):
             outputs = [forward]
         found = (*outputs, *states, *others)
         return found if len(found) > 1 else found[0]
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Nest:
+        halves = (self.forward_layer, self.backward_layer)
+        for half, states in zip(halves, self._halve(kwargs.get("initial_state")), strict=True):
+            half._check_drawn(states)
+        return super().compute_output_spec(*args, **kwargs)
 
     def _split(self, output: Any) -> tuple[Any, ...]:
         """(output, *states) of what a half returns."""
@@ -208,7 +215,7 @@ def _copy(layer: RNN, name: str, go_backwards: bool) -> RNN:
         return type(layer).from_config(config)
 
 
-def _check_opposite(layer: RNN, backward_layer: RNN) -> None:
+def _check_opposite(layer: RNN, backward_layer: RNN, merge_mode: str | None) -> None:
     if backward_layer.go_backwards == layer.go_backwards:
         raise ValueError(
             f"Bidirectional: backward_layer must run in the other direction than layer; both have "
@@ -218,3 +225,8 @@ def _check_opposite(layer: RNN, backward_layer: RNN) -> None:
         mine, other = getattr(layer, option), getattr(backward_layer, option)
         if mine != other:
             raise ValueError(f"Bidirectional: layer and backward_layer must agree in {option}, got {mine} and {other}.")
+    mine, other = (flatten(output_size(half.cell), is_size) for half in (layer, backward_layer))
+    if merge_mode in ("sum", "ave", "mul") and mine != other:
+        raise ValueError(
+            f"Bidirectional: merge_mode {merge_mode!r} needs outputs of one size, got {mine[0]} and {other[0]}."
+        )

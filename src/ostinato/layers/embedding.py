@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ostinato.core import constraints, initializers, regularizers
+from ostinato.core.context import CONTEXT
 from ostinato.core.layer import Layer
 from ostinato.core.registry import builtin
 
@@ -61,6 +62,7 @@ class Embedding(Layer):
         )
 
     def call(self, inputs: Tensor) -> Tensor:
+        inputs = self._whole(inputs)
         try:
             return torch.nn.functional.embedding(inputs, self.embeddings)
         except IndexError:
@@ -82,11 +84,16 @@ class Embedding(Layer):
         (inputs, *rest), kwargs = super()._admit(args, kwargs)
         if not isinstance(inputs, Tensor):
             raise TypeError(f"{self.described}: expected a tensor or array of integers, got {type(inputs).__name__}.")
-        if inputs.is_floating_point() or inputs.is_complex() or inputs.dtype is torch.bool:
+        return (self._whole(inputs), *rest), kwargs
+
+    def _whole(self, inputs: Tensor) -> Tensor:
+        """Indices as int32 or int64. Raises TypeError for what are no integers."""
+        if inputs.dtype in (torch.int64, torch.int32):
+            return inputs
+        floating = inputs.is_floating_point() and not CONTEXT.inferring  # there, it stands for an Input of any dtype
+        if floating or inputs.is_complex() or inputs.dtype is torch.bool:
             raise TypeError(
                 f"{self.described}: indices must be integers, got {inputs.dtype}. Cast them, say with .long() or "
                 f".astype('int64'), if they are whole numbers."
             )
-        if inputs.dtype not in (torch.int32, torch.int64):
-            inputs = inputs.to(torch.int64)
-        return (inputs, *rest), kwargs
+        return inputs.to(torch.int64)

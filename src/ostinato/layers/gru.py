@@ -146,18 +146,19 @@ class GRU(RNN):
         kernel_regularizer: Any = None,
         recurrent_regularizer: Any = None,
         bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         recurrent_constraint: Any = None,
         bias_constraint: Any = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
-        reset_after: bool = True,
         seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
         stateful: bool = False,
         unroll: bool = False,
+        reset_after: bool = True,
         use_cudnn: bool | str = "auto",
         implementation: int = 2,
         **kwargs: Any,
@@ -184,7 +185,16 @@ class GRU(RNN):
             dtype=kwargs.get("dtype"),
             name="gru_cell",
         )
-        super().__init__(cell, return_sequences, return_state, go_backwards, stateful, unroll, **kwargs)
+        super().__init__(
+            cell,
+            return_sequences,
+            return_state,
+            go_backwards,
+            stateful,
+            unroll,
+            activity_regularizer=activity_regularizer,
+            **kwargs,
+        )
 
     units = of_cell("units")
     activation = of_cell("activation")

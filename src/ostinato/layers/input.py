@@ -30,7 +30,7 @@ class InputLayer(Layer):
         super().__init__(name=name, **kwargs)
         if (shape is None) == (batch_shape is None):
             raise ValueError("Input: pass either shape (without the batch) or batch_shape.")
-        self.batch_shape = (batch_size, *as_shape(shape)) if batch_shape is None else as_shape(batch_shape)
+        self.batch_shape = as_shape((batch_size, *as_shape(shape)) if batch_shape is None else batch_shape)
         self.declared_dtype = None if dtype is None else as_dtype(dtype)
         self.built = True
         self.symbol = input_symbol(self.batch_shape, self.declared_dtype, self)

@@ -25,14 +25,15 @@ class KerasCell(Recurrence):
     def __init__(self, cell: Any, training: bool, constants: Sequence[Tensor] | None = None) -> None:
         self.cell = cell
         self.keywords: dict[str, Any] = {}
-        signature = signature_of(getattr(type(cell), "call", type(cell).forward))
+        signature = signature_of(getattr(type(cell), "call", None) or type(cell).forward)
         if signature.training:
             self.keywords["training"] = training
         if constants:
             self.keywords["constants"] = list(constants)
 
     def step(self, x: Nest, state: Nest) -> tuple[Nest, Nest]:
-        output, new = self.cell(x, state, **self.keywords)
+        run = self.cell if callable(self.cell) else self.cell.call
+        output, new = run(x, state, **self.keywords)
         given, leaves = flatten(state), flatten(new)
         if len(leaves) != len(given) or any(a.shape != b.shape for a, b in zip(leaves, given, strict=False)):
             who = getattr(self.cell, "described", type(self.cell).__name__)

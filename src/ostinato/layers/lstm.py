@@ -156,6 +156,7 @@ class LSTM(RNN):
         kernel_regularizer: Any = None,
         recurrent_regularizer: Any = None,
         bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         recurrent_constraint: Any = None,
         bias_constraint: Any = None,
@@ -193,7 +194,16 @@ class LSTM(RNN):
             dtype=kwargs.get("dtype"),
             name="lstm_cell",
         )
-        super().__init__(cell, return_sequences, return_state, go_backwards, stateful, unroll, **kwargs)
+        super().__init__(
+            cell,
+            return_sequences,
+            return_state,
+            go_backwards,
+            stateful,
+            unroll,
+            activity_regularizer=activity_regularizer,
+            **kwargs,
+        )
 
     units = of_cell("units")
     activation = of_cell("activation")

@@ -54,6 +54,8 @@ class BatchNormalization(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+            raise ValueError(f"BatchNormalization: axis must be a whole number, got {axis!r}.")
         self.axis, self.momentum, self.epsilon = axis, momentum, epsilon
         self.center, self.scale = center, scale
         self.beta_initializer = initializers.get(beta_initializer)
@@ -106,6 +108,11 @@ class BatchNormalization(Layer):
                 rows, self.gamma, self.beta, self.moving_mean, self.moving_variance, False, 0.0, self.epsilon, False
             )
         elif (used := first_mask(mask)) is not None:
+            if used.shape != x.shape[: used.dim()] or used.dim() >= x.dim():
+                raise ValueError(
+                    f"{self.described}: mask must have the shape of the input's leading axes {tuple(x.shape[:-1])}, "
+                    f"got {tuple(used.shape)}."
+                )
             mean, variance = _moments(x, used)
             self._follow(mean, variance)
             rows = self._normalise(rows, mean, variance)

@@ -39,6 +39,12 @@ class Dropout(Layer):
             return inputs * 0
         shape = tuple(inputs.shape)
         if self.noise_shape is not None:
+            fits = len(self.noise_shape) == len(shape)
+            if not fits or any(m not in (None, 1, n) for n, m in zip(shape, self.noise_shape, strict=True)):
+                raise ValueError(
+                    f"{self.described}: noise_shape {tuple(self.noise_shape)} does not fit an input of shape {shape}; "
+                    f"each entry must be None, 1 or the input's size."
+                )
             shape = tuple(n if m is None else m for n, m in zip(shape, self.noise_shape, strict=True))
         return inputs * dropout_mask(shape, self.rate, inputs, self._stream)
 

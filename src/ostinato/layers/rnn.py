@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ostinato.core.cell import Cell, output_size, recurrence_structure, state_structure, zero_state
+from ostinato.core.cell import Cell, GatedCell, output_size, recurrence_structure, state_structure, zero_state
 from ostinato.core.context import CONTEXT
 from ostinato.core.input_spec import InputSpec
 from ostinato.core.layer import Layer
@@ -95,7 +95,8 @@ class RNN(Layer):
         return InputSpec(ndim=len(shape), axes=axes, layout=f"({', '.join(lead + rest)})")
 
     def _without_time(self, shape: Any) -> tuple[int | None, ...]:
-        if len(shape) < 2 or (isinstance(self.cell, Cell) and len(shape) < 3):
+        single = isinstance(self.cell, GatedCell)  # which takes vectors, and nothing larger
+        if len(shape) < 2 or (isinstance(self.cell, Cell) and len(shape) < 3) or (single and len(shape) != 3):
             raise ValueError(f"{self.described}: expected input (batch, time, features), got {tuple(shape)}.")
         return (shape[1] if self.time_major else shape[0], *shape[2:])
 
@@ -110,6 +111,19 @@ class RNN(Layer):
         sizes = flatten(state_structure(self.cell), is_size)
         shapes = [(batch, *size_to_shape(size)) for size in sizes]
         return (output, *self._state_entries(shapes))
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Nest:
+        self._check_drawn(kwargs.get("initial_state"))
+        return super().compute_output_spec(*args, **kwargs)
+
+    def _check_drawn(self, states: Nest) -> None:
+        """Raise ValueError unless symbolic states are as many and of the shapes that the cell carries."""
+        if states is None:
+            return
+        wanted = [(None, *size) for size in self._sizes]
+        shapes = [(None, *tuple(getattr(leaf, "shape", ()))[1:]) for leaf in flatten(states)]
+        if shapes != wanted:
+            raise ValueError(f"{self.described}: initial_state must be {wanted}, got {shapes}; None is the batch.")
 
     def compute_mask(self, inputs: Nest, mask: Nest = None) -> Nest:
         """The mask of the output sequence, in its order; None for what has no time axis."""
@@ -144,7 +158,8 @@ class RNN(Layer):
         constants: Sequence[Tensor] | None = None,
     ) -> Problem:
         """What is to be run, in the engines' terms. Raises ValueError for states or masks that do not fit."""
-        cell: Any = self._modules["cell"]
+        cell: Any = self._modules.get("cell")  # past torch's attribute lookup
+        cell = self.cell if cell is None else cell
         if isinstance(sequences, Tensor):
             first = inputs = sequences if self.time_major else sequences.transpose(0, 1)
             time, batch = first.size(0), first.size(1)
@@ -175,10 +190,10 @@ class RNN(Layer):
     def finish(self, scanned: Scanned, mask: Tensor | None) -> Any:
         """What was computed in Keras's form; records the states of a stateful layer."""
         if self.stateful and not CONTEXT.inferring:
-            # Replaced, never written into: autograd may still need the old ones.
-            self._states = pack_like(
-                state_structure(self.cell), [leaf.detach() for leaf in flatten(scanned.state)], is_size
-            )
+            # Replaced, never written into: autograd may still need the old ones. Copies: what a caller does to the output
+            # in place must not reach them.
+            recorded = [leaf.detach().clone() for leaf in flatten(scanned.state)]
+            self._states = pack_like(state_structure(self.cell), recorded, is_size)
         output = scanned.last
         if self.return_sequences:
             output = scanned.outputs
@@ -188,6 +203,8 @@ class RNN(Layer):
             output = output if self.time_major else _swap(output)
         if not self.return_state:
             return output
+        if not self.return_sequences:
+            output = map_nest(torch.clone, output)  # or it would be the very tensor that is returned as a state
         return (output, *self._state_entries(flatten(scanned.state)))
 
     def _state_entries(self, leaves: list[Any]) -> list[Nest]:
@@ -237,6 +254,8 @@ class RNN(Layer):
                 f"{self.described}: {what} has {len(leaves)} tensor(s); this cell carries {len(sizes)}{names}: "
                 f"{wanted}." + (" Pass initial_state=[h, c]." if names else "")
             )
+        if any(leaf is None or isinstance(leaf, str) for leaf in leaves):
+            raise ValueError(f"{self.described}: {what} must be {wanted}, got {leaves!r}.")
         leaves = [leaf if isinstance(leaf, Tensor) else torch.as_tensor(leaf) for leaf in leaves]
         for leaf, size in zip(leaves, sizes, strict=True):
             if what == "recorded" and leaf.shape[0] != batch:
@@ -289,7 +308,7 @@ class RNN(Layer):
             self._states = None
             return
         leaves = [states] if isinstance(states, Tensor) else flatten(states)
-        leaves = [torch.as_tensor(leaf).detach() for leaf in leaves]
+        leaves = [torch.as_tensor(leaf).detach().clone() for leaf in leaves]
         leaves = self._checked(leaves, leaves[0].shape[0] if leaves else 0, "states")
         self._states = pack_like(state_structure(self.cell), leaves, is_size)
 

@@ -34,7 +34,7 @@ def match_inputs(who: str, graph: Graph, inputs: Nest) -> list[Any]:
 def _fitted(who: str, name: str, symbol: SymbolicTensor, leaf: Any) -> Any:
     """Data in the shape and dtype of its input. As in Keras, a missing last axis of size 1 is added."""
     if not isinstance(leaf, Tensor):
-        return leaf
+        raise ValueError(f"{who}: input {name!r} takes a tensor or an array, got {leaf!r}.")
     wanted = symbol.shape
     if leaf.dim() == len(wanted) - 1 and wanted[-1] == 1:
         leaf = leaf.unsqueeze(-1)

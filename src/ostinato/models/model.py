@@ -38,6 +38,7 @@ class Model(Layer):
     """
 
     supports_masking = True
+    hangs_masks = True
     _graph: Graph | None
     _compiled: Compiled | None
 
@@ -144,6 +145,10 @@ class Model(Layer):
             names.append(name)
         return names
 
+    def _known_outputs(self) -> Nest:
+        """The structure of the outputs, as a nest of anything; None where only a call can tell."""
+        return None if self._graph is None or type(self).call is not Model.call else self._graph.outputs
+
     # -- calling ------------------------------------------------------------------------------------------------------
 
     def build(self, input_shape: Any = None) -> None:
@@ -182,11 +187,17 @@ class Model(Layer):
         return outputs, after if any(each is not None for each in after) else None
 
     def compute_mask(self, inputs: Nest, mask: Nest = None) -> Nest:
-        """The masks of the outputs, flat; found by running the model."""
+        """The masks of the outputs, flat; found by running the model, in inference."""
         if self._graph is None:
             return mask
+        return self._find_mask(inputs, mask)
+
+    def _find_mask(self, inputs: Nest, mask: Nest) -> Nest:
+        makers = (each for each in self.modules() if getattr(each, "_makes_mask", False))
+        if mask is None and all(isinstance(each, Model) for each in makers):
+            return None
         with torch.no_grad():
-            return self._run(inputs, mask)[1]
+            return self.call_masked((inputs,), {"training": False}, mask)[1]
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Shapes of the outputs."""
@@ -300,7 +311,7 @@ class Model(Layer):
         return loop.predict_on_batch(self, x)
 
     def train_on_batch(self, x: Nest, y: Nest = None, return_dict: bool = False) -> Any:
-        """One step of the optimizer on one batch; loss and metrics since the last reset, in the form of `evaluate`."""
+        """One step of the optimizer on one batch; its loss and metrics, in the form of `evaluate`."""
         logs = loop.train_on_batch(self, self._compiled_for("train_on_batch"), x, y)
         if return_dict:
             return logs

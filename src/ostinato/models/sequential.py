@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from ostinato.core.graph import Graph, call_masked
-from ostinato.core.modules import drawing
+from ostinato.core.modules import close_inputs, drawing
 from ostinato.core.registry import builtin, deserialize_keras_object, serialize_keras_object
 from ostinato.core.shapes import as_shape, is_shape
 from ostinato.core.symbolic import SymbolicTensor
 from ostinato.layers.input import Input, InputLayer
 from ostinato.models.model import Model
-from ostinato.recurrence.nests import Nest
+from ostinato.recurrence.nests import Nest, is_nested
 
 
 @builtin("models")
@@ -46,15 +46,16 @@ class Sequential(Model):
     def add(self, layer: Any) -> None:
         """Put a layer, or a torch module, at the end.
 
-        Raises TypeError for anything else, ValueError for a name that is there already.
+        Raises ValueError for anything else, and for a name that is there already.
         """
         if isinstance(layer, SymbolicTensor) and layer.node is not None and isinstance(layer.node.call, InputLayer):
+            close_inputs([layer])  # the model has an input of its own
             layer = layer.node.call
         if isinstance(layer, InputLayer):
             self._begin(layer.batch_shape, layer.declared_dtype, layer.name)
             return
         if not isinstance(layer, torch.nn.Module):
-            raise TypeError(f"{self.described}: add takes a layer or a torch module, got {layer!r}.")
+            raise ValueError(f"{self.described}: add takes a layer or a torch module, got {layer!r}.")
         name = getattr(layer, "name", None)
         if any(each is layer or (name is not None and getattr(each, "name", None) == name) for each in self.layers):
             raise ValueError(f"{self.described}: there is a layer {name!r} already; names must differ.")
@@ -116,6 +117,9 @@ class Sequential(Model):
         last = self.layers[-1] if self._modules else self
         return [getattr(last, "name", None) or type(last).__name__.lower()]
 
+    def _known_outputs(self) -> Nest:
+        return self.output_names[0] if type(self).call is Model.call else None
+
     @property
     def input_names(self) -> list[str]:
         """The name of the input, if its shape is known."""
@@ -127,15 +131,21 @@ class Sequential(Model):
         return self._run(args[0], mask)
 
     def _run(self, inputs: Nest, mask: Nest) -> tuple[Any, Nest]:
+        if not self._modules:
+            raise ValueError(f"{self.described} has no layers: add one first.")
         value = inputs
         for layer in self._modules.values():
+            if is_nested(value) and value is not inputs:
+                raise ValueError(
+                    f"{self.described}: the layer before {getattr(layer, 'described', layer)} has several outputs; a "
+                    f"Sequential passes on one. Draw the model with Input and Model(inputs, outputs)."
+                )
             value, mask = call_masked(layer, (value,), {}, mask)
         return value, mask
 
     def compute_mask(self, inputs: Nest, mask: Nest = None) -> Nest:
-        """The mask of the output; found by running the model."""
-        with torch.no_grad():
-            return self._run(inputs, mask)[1]
+        """The mask of the output; found by running the model, in inference."""
+        return self._find_mask(inputs, mask)
 
     def get_config(self) -> dict[str, Any]:
         """Name, layers, and the input's shape if it is known."""

@@ -27,8 +27,8 @@ def draw_run(
     """Write a PNG: loss and accuracy by epoch, training beside validation, and images under what was predicted.
 
     history: as in `History.history`, with "loss" and "accuracy" and their `val_` counterparts. images: `(n, height,
-    width)`; labels, predictions: n each. A wrong prediction is red and says what was right.
-    Raises ModuleNotFoundError, naming the extra to install, without matplotlib. The file is written whole or not at all.
+    width)`; labels, predictions: n each. A wrong prediction is red and says what was right. The file is written whole
+    or not at all. Raises ModuleNotFoundError, naming the extra to install, without matplotlib.
     """
     figure = run_figure(history, images, labels, predictions)
     with atomic_writer(path) as file:
@@ -39,7 +39,7 @@ def run_figure(
     history: Mapping[str, Sequence[float]], images: np.ndarray, labels: Sequence[int], predictions: Sequence[int]
 ) -> Any:
     """The matplotlib figure that `draw_run` writes; arguments and errors as there."""
-    figure_class, whole_numbers = _matplotlib()
+    figure_class, whole_numbers = require_matplotlib()
     rows = -(-len(images) // PER_ROW)
     strip = HEADING + ROW * rows if rows else 0.0
     figure = figure_class(figsize=(WIDTH, CURVES + strip), layout="constrained")
@@ -65,21 +65,19 @@ def _draw_curves(axis: Any, history: Mapping[str, Sequence[float]], name: str) -
         axis.legend()
 
 
-def _draw_images(
-    figure: Any, images: np.ndarray, labels: Sequence[int], predictions: Sequence[int], rows: int
-) -> None:
+def _draw_images(figure: Any, images: np.ndarray, labels: Sequence[int], predictions: Sequence[int], rows: int) -> None:
     """The images in rows, each under its prediction."""
     figure.suptitle("what the model reads")
     axes = figure.subplots(rows, min(len(images), PER_ROW), squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
-    for axis, image, digit, read in zip(axes, images, labels, predictions, strict=False):
+    for (image, digit, read), axis in zip(zip(images, labels, predictions, strict=True), axes, strict=False):
         title, color = (str(read), "black") if digit == read else (f"{read} (is {digit})", "tab:red")
         axis.imshow(image, cmap="gray_r")
         axis.set_title(title, color=color)
 
 
-def _matplotlib() -> tuple[Any, Any]:
+def require_matplotlib() -> tuple[Any, Any]:
     """Matplotlib's Figure, without pyplot: no window, no global state; and the ticks of an axis of whole numbers."""
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 (the optional dependency of this room)

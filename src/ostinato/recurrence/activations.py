@@ -18,7 +18,8 @@ def linear(x: Tensor) -> Tensor:
 
 def hard_sigmoid(x: Tensor) -> Tensor:
     """`clip(x / 6 + 1/2, 0, 1)`, as in Keras 3 (Keras 2 had `0.2 x + 0.5`)."""
-    return torch.nn.functional.hardsigmoid(x)
+    # Not torch's hardsigmoid: its derivative is 1/6 to single precision only, in float64 too.
+    return torch.nn.functional.relu6(x + 3) / 6
 
 
 KNOWN: dict[str, Activation] = {

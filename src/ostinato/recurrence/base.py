@@ -160,11 +160,13 @@ def recur(x: Tensor | None, h: Tensor, kernel: Tensor, dropout: Tensor | None) -
 
     x: `(batch, gates * units)`, or what broadcasts to it, or None; h: `(batch, units)`; kernel: `(units, gates *
     units)`. dropout: None, `(batch, units)`, or `(gates, batch, units)`, a mask for each gate. Returns `(batch, gates
-    * units)`.
+    * units)`, of the dtype of h: under autocast the products are in lower precision, the state is not.
     """
     if dropout is not None and dropout.dim() == 3:
         kernels = kernel.unflatten(-1, (dropout.shape[0], -1)).movedim(-2, 0)
         recurrent = torch.bmm(h * dropout, kernels).movedim(0, -2).flatten(-2)
-        return recurrent if x is None else x + recurrent
-    h = h if dropout is None else h * dropout
-    return h @ kernel if x is None else torch.addmm(x, h, kernel)
+        gates = recurrent if x is None else x + recurrent
+    else:
+        held = h if dropout is None else h * dropout
+        gates = held @ kernel if x is None else torch.addmm(x, held, kernel)
+    return gates if gates.dtype is h.dtype else gates.to(h.dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ostinato.recurrence.base import Problem, Scanned
+from ostinato.recurrence.base import Problem, Recurrence, Scanned
 from ostinato.recurrence.masks import mask_of_lengths
 from ostinato.recurrence.nests import Nest, flatten, map_nest, pack_like
 
@@ -39,7 +39,13 @@ def scan(problem: Problem) -> Scanned:
         if problem.sequences:
             outputs.append(output)
     stacked = recurrence.readout(_stack(outputs)) if problem.sequences else None
-    return Scanned(stacked, recurrence.readout(output), state)
+    last = recurrence.readout(output)
+    if mask is not None and type(recurrence).readout is not Recurrence.readout:
+        # What is held before the first used step is zeros, whatever a readout makes of zeros.
+        used = (mask.flip(0) if problem.reverse else mask).cummax(0).values
+        stacked = None if stacked is None else _zero_unless(used, stacked)
+        last = _zero_unless(used[-1], last)
+    return Scanned(stacked, last, state)
 
 
 def _choose(keep: Tensor, new: Nest, old: Nest) -> Nest:
@@ -49,6 +55,12 @@ def _choose(keep: Tensor, new: Nest, old: Nest) -> Nest:
         for a, b in zip(flatten(new), flatten(old), strict=True)
     ]
     return pack_like(new, chosen)
+
+
+def _zero_unless(used: Tensor, outputs: Nest) -> Nest:
+    """`outputs` with zeros where not `used`, a flag for each of the leading dimensions."""
+    unused = ~used
+    return map_nest(lambda leaf: leaf.masked_fill(unused.reshape(used.shape + (1,) * (leaf.dim() - used.dim())), 0), outputs)
 
 
 def _stack(outputs: list[Nest]) -> Nest:

@@ -135,7 +135,8 @@ def _categorical(y_true: Tensor, y_pred: Tensor) -> Tensor:
 
 def _sparse(y_true: Tensor, y_pred: Tensor) -> Tensor:
     shape = y_true.shape
-    if y_true.dim() == y_pred.dim() and shape[-1:] == (1,):
+    narrow = y_true.dim() == y_pred.dim() and shape[-1:] == (1,)
+    if narrow:
         y_true = y_true.squeeze(-1)
     if not y_pred.dim() or y_true.shape != y_pred.shape[:-1]:
         raise ValueError(
@@ -144,7 +145,7 @@ def _sparse(y_true: Tensor, y_pred: Tensor) -> Tensor:
             f"labels there is categorical_accuracy."
         )
     matches = y_pred.argmax(-1) == y_true
-    return matches.squeeze(-1) if matches.dim() > 1 else matches
+    return matches if narrow or matches.dim() < 2 else matches.squeeze(-1)
 
 
 def _same_shape(y_true: Tensor, y_pred: Tensor, who: str) -> tuple[Tensor, Tensor]:
@@ -152,8 +153,8 @@ def _same_shape(y_true: Tensor, y_pred: Tensor, who: str) -> tuple[Tensor, Tenso
     y_true, y_pred = same_rank(y_true, y_pred)
     if y_true.shape != y_pred.shape:
         raise ValueError(
-            f"{who}: y_true has shape {shapes[0]} and y_pred {shapes[1]}; they must be the same, but for a last axis of "
-            f"size 1."
+            f"{who}: y_true has shape {shapes[0]} and y_pred {shapes[1]}; they must be the same, but for a last axis "
+            f"of size 1."
         )
     return y_true, y_pred
 

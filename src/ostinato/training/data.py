@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from ostinato.core.dtypes import to_tensor
-from ostinato.recurrence.nests import Nest, flatten, is_nested, map_nest
+from ostinato.recurrence.nests import Nest, flatten, map_nest, pack_like
 
 
 class Arrays:
     """Inputs and targets of the same length, to be taken in batches.
 
-    x, y: nests of arrays or tensors, batch first; y may be None. Floating numbers get `dtype`, others keep theirs.
+    x, y: nests of arrays or tensors, batch first; y may be None. Floating inputs get `dtype`, floating targets at least
+    float32, all else keeps its own. batch_size: in samples, 32 by default.
     Raises ValueError for arrays of different lengths or of none, TypeError for what is no array.
     """
 
@@ -24,11 +25,13 @@ class Arrays:
         batch_size = 32 if batch_size is None else batch_size
         if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or int(batch_size) < 1:
             raise ValueError(f"{who}: batch_size must be a positive whole number, got {batch_size!r}.")
+        if x is None:
+            raise ValueError(f"{who}: x is missing.")
         self.batch_size = int(batch_size)
         self.x = _tensors(x, dtype, f"{who}: x")
-        self.y = None if y is None else _tensors(y, dtype, f"{who}: y")
-        leaves = flatten(self.x) + ([] if self.y is None else flatten(self.y))
-        lengths = [len(leaf) for leaf in leaves]
+        self.y = None if y is None else _tensors(y, torch.promote_types(dtype, torch.float32), f"{who}: y")
+        self._leaves = flatten(self.x) + ([] if self.y is None else flatten(self.y))
+        lengths = [len(leaf) for leaf in self._leaves]
         if len(set(lengths)) > 1:
             raise ValueError(f"{who}: all arrays must have the same length, got {lengths}.")
         self.length = lengths[0]
@@ -38,37 +41,33 @@ class Arrays:
 
     def batches(self, device: torch.device, order: Tensor | None = None) -> Iterator[tuple[Nest, Nest, int]]:
         """(x, y, number of samples) for each batch; order: `(length,)` int64, the samples in the order to take them."""
+        orders = {leaf.device: order.to(leaf.device) for leaf in self._leaves} if order is not None else {}
         for start in range(0, self.length, self.batch_size):
             stop = min(start + self.batch_size, self.length)
-            index = None if order is None else order[start:stop]
-
-            def take(leaf: Tensor, start: int = start, stop: int = stop, index: Tensor | None = index) -> Tensor:
-                rows = leaf[start:stop] if index is None else leaf.index_select(0, index)
-                return rows if rows.device == device else rows.to(device, non_blocking=True)
-
-            yield _map(take, self.x), None if self.y is None else _map(take, self.y), stop - start
-
-
-def _map(function: Any, nest: Nest) -> Nest:
-    return function(nest) if isinstance(nest, Tensor) else map_nest(function, nest)
+            taken = []
+            for leaf in self._leaves:
+                rows = leaf[start:stop] if order is None else leaf.index_select(0, orders[leaf.device][start:stop])
+                taken.append(rows if rows.device == device else rows.to(device, non_blocking=True))
+            x, y = pack_like((self.x, self.y), taken if self.y is not None else [*taken, None])
+            yield x, y, stop - start
 
 
 def _tensors(nest: Nest, dtype: torch.dtype, who: str) -> Nest:
     """A nest of arrays as tensors on the CPU, or where they are."""
-    if nest is None:
-        raise ValueError(f"{who} is missing.")
-    if is_nested(nest) and not isinstance(nest, dict):
-        leaves = flatten(nest)
-        if not leaves:
-            raise ValueError(f"{who} is empty.")
-        if all(isinstance(leaf, (int, float, np.generic)) for leaf in leaves):
-            nest = np.asarray(nest)  # a list of numbers is one array, not many inputs
+    leaves = flatten(nest)
+    if not leaves:
+        raise ValueError(f"{who} is empty.")
+    if isinstance(nest, (list, tuple)) and all(isinstance(leaf, (int, float, np.generic)) for leaf in leaves):
+        nest = _one_array(nest, who)  # a list of numbers is one array, not many inputs
 
     def convert(leaf: Any) -> Tensor:
         if not isinstance(leaf, Tensor):
             if not hasattr(leaf, "__array__"):
                 raise TypeError(f"{who}: expected arrays or tensors, got {type(leaf).__name__}.")
-            leaf = to_tensor(leaf, dtype, torch.device("cpu"))
+            try:
+                leaf = to_tensor(leaf, dtype, torch.device("cpu"))
+            except TypeError as error:
+                raise TypeError(f"{who}: {error}") from None
         elif leaf.is_floating_point():
             leaf = leaf.to(dtype)
         if leaf.dim() == 0:
@@ -76,3 +75,10 @@ def _tensors(nest: Nest, dtype: torch.dtype, who: str) -> Nest:
         return leaf
 
     return map_nest(convert, nest)
+
+
+def _one_array(numbers: Any, who: str) -> np.ndarray:
+    try:
+        return np.asarray(numbers)
+    except ValueError:
+        raise ValueError(f"{who}: the rows of a list of numbers must be of the same length.") from None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ostinato import random
 from ostinato.core.graph import call_masked
@@ -35,14 +35,16 @@ def fit(
 ) -> History:
     """Train for a number of epochs; see `Model.fit`."""
     if isinstance(epochs, bool) or not hasattr(epochs, "__index__") or int(epochs) < 0:
-        raise ValueError(f"{model.described}: epochs must be a whole number, got {epochs!r}.")
+        raise ValueError(f"{model.described}: epochs must be a whole number, 0 or more, got {epochs!r}.")
+    if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__")):
+        raise ValueError(f"{model.described}: seed must be a whole number, got {seed!r}.")
     data = Arrays(x, y, model.input_dtype, batch_size, f"{model.described}: fit")
     validation = _validation(model, validation_data, data.batch_size)
     screen, device = display(verbose), model._where()
-    history = History(model, {"epochs": int(epochs), "steps": data.steps})
+    compiled.begin(data.y, *([validation.y] if validation else []), training=True)
+    history = History(model, {"verbose": verbose, "epochs": int(epochs), "steps": data.steps})
     model.history, model.stop_training = history, False
-    compiled.begin()
-    with _mode(model, training=True), _seeded(seed), contextlib.closing(screen):
+    with _run(model, compiled, training=True), _seeded(seed, device), contextlib.closing(screen):
         orders = random.Stream(random.DEFAULT.next())
         for epoch in range(int(epochs)):
             compiled.reset()
@@ -51,6 +53,8 @@ def fit(
             for inputs, targets, samples in data.batches(device, order):
                 train_step(model, compiled, inputs, targets, samples)
                 screen.step(compiled.logs)
+                if model.stop_training:
+                    break
             logs = compiled.logs()
             if validation is not None:
                 with _mode(model, training=False):
@@ -65,12 +69,18 @@ def fit(
 def train_step(model: Any, compiled: Compiled, x: Nest, y: Nest, samples: int) -> None:
     """Forward, backward, one step of the optimizer."""
     y_pred, masks = call_masked(model, (x,), {"training": True}, None)
-    loss = compiled.loss(y, y_pred, _flat_masks(masks, y_pred), samples)
+    loss = compiled.loss(y, y_pred, masks, samples)
     compiled.build_optimizer()
-    compiled.optimizer.zero_grad()
+    compiled.forget_gradients()
     loss.backward()
     compiled.optimizer.step()
     compiled.constrain()
+
+
+def test_step(model: Any, compiled: Compiled, x: Nest, y: Nest, samples: int) -> None:
+    """Forward in inference, for the running numbers."""
+    y_pred, masks = call_masked(model, (x,), {"training": False}, None)
+    compiled.loss(y, y_pred, masks, samples)
 
 
 def _pass(model: Any, compiled: Compiled, data: Arrays, screen: Silent | None = None) -> dict[str, float]:
@@ -78,8 +88,7 @@ def _pass(model: Any, compiled: Compiled, data: Arrays, screen: Silent | None = 
     compiled.reset()
     with torch.no_grad():
         for x, y, samples in data.batches(model._where()):
-            y_pred, masks = call_masked(model, (x,), {"training": False}, None)
-            compiled.loss(y, y_pred, _flat_masks(masks, y_pred), samples)
+            test_step(model, compiled, x, y, samples)
             if screen is not None:
                 screen.step(compiled.logs)
     return compiled.logs()
@@ -91,8 +100,8 @@ def evaluate(
     """Loss and metrics over data, without training."""
     data = Arrays(x, y, model.input_dtype, batch_size, f"{model.described}: evaluate")
     screen = display(verbose)
-    compiled.begin()
-    with _mode(model, training=False), contextlib.closing(screen):
+    compiled.begin(data.y)
+    with _run(model, compiled, training=False), contextlib.closing(screen):
         screen.begin("Evaluate", data.steps)
         logs = _pass(model, compiled, data, screen)
         screen.end(logs)
@@ -121,27 +130,28 @@ def predict_on_batch(model: Any, x: Nest) -> Nest:
 
 
 def train_on_batch(model: Any, compiled: Compiled, x: Nest, y: Nest) -> dict[str, float]:
-    """One training step; the running numbers."""
+    """One training step; the batch's numbers."""
     inputs, targets, samples = _batch(model, x, y)
-    compiled.begin()
-    with _mode(model, training=True):
+    compiled.begin(targets, training=True)
+    compiled.reset()
+    with _run(model, compiled, training=True):
         train_step(model, compiled, inputs, targets, samples)
     return compiled.logs()
 
 
 def test_on_batch(model: Any, compiled: Compiled, x: Nest, y: Nest) -> dict[str, float]:
-    """Loss and metrics on one batch; the running numbers."""
+    """Loss and metrics on one batch, in inference."""
     inputs, targets, samples = _batch(model, x, y)
-    compiled.begin()
-    with _mode(model, training=False), torch.no_grad():
-        y_pred, masks = call_masked(model, (inputs,), {"training": False}, None)
-        compiled.loss(targets, y_pred, _flat_masks(masks, y_pred), samples)
+    compiled.begin(targets)
+    compiled.reset()
+    with _run(model, compiled, training=False), torch.no_grad():
+        test_step(model, compiled, inputs, targets, samples)
     return compiled.logs()
 
 
 def _batch(model: Any, x: Nest, y: Nest) -> tuple[Nest, Nest, int]:
-    length = len(flatten(x)[0])
-    data = Arrays(x, y, model.input_dtype, max(1, length), model.described)
+    """All of the data as one batch."""
+    data = Arrays(x, y, model.input_dtype, sys.maxsize, model.described)
     return next(data.batches(model._where()))
 
 
@@ -153,12 +163,14 @@ def _validation(model: Any, given: Any, batch_size: int) -> Arrays | None:
     return Arrays(given[0], given[1], model.input_dtype, batch_size, f"{model.described}: validation_data")
 
 
-def _flat_masks(masks: Nest, y_pred: Nest) -> list[Tensor | None] | None:
-    if masks is None:
-        return None
-    flat = flatten(masks)
-    count = 1 if isinstance(y_pred, Tensor) else len(flatten(y_pred))
-    return flat if len(flat) == count else flat + [None] * (count - len(flat))
+@contextlib.contextmanager
+def _run(model: Any, compiled: Compiled, training: bool) -> Iterator[None]:
+    """Put a model into a mode, and at the end, whatever happened, let go of what the run has left."""
+    with _mode(model, training):
+        try:
+            yield
+        finally:
+            compiled.finish()
 
 
 @contextlib.contextmanager
@@ -176,14 +188,19 @@ def _mode(model: torch.nn.Module, training: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
-    """Let a seed govern the order of the data and the dropout masks of a run."""
+def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Let a seed govern what is drawn in a run, by plain torch modules too; what follows goes on as without it."""
     if seed is None:
         yield
         return
     before = (random.DEFAULT.seed, random.DEFAULT.counter)
-    random.DEFAULT.seed, random.DEFAULT.counter = seed, 0
-    try:
-        yield
-    finally:
-        random.DEFAULT.seed, random.DEFAULT.counter = before
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        random.DEFAULT.seed, random.DEFAULT.counter = int(seed), 0
+        torch.default_generator.manual_seed(random.DEFAULT.next())
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(random.DEFAULT.next())
+        try:
+            yield
+        finally:
+            random.DEFAULT.seed, random.DEFAULT.counter = before

@@ -201,7 +201,7 @@ def sparse(
             values = -(picked / y_pred.sum(-1)).clamp(_EPSILON, 1 - _EPSILON).log()
             values = values.mean() if reduction == "mean" else values
     except (IndexError, RuntimeError) as error:
-        _tell_wanted(wanted, y_pred.shape[-1], error)
+        _tell_labels(wanted, y_pred.shape[-1], error)
         raise
     return values if ignored is None else values.masked_fill(ignored, 0)
 
@@ -223,8 +223,8 @@ def labels(y_true: Tensor, y_pred: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     if y_true.shape != y_pred.shape[:-1]:
         raise ValueError(
             f"sparse_categorical_crossentropy: y_true has shape {shapes[0]} and y_pred {shapes[1]}; each prediction "
-            f"needs one whole number, so y_true must have shape {tuple(y_pred.shape[:-1])}. For one-hot labels there is "
-            f"categorical_crossentropy."
+            f"needs one whole number, so y_true must have shape {tuple(y_pred.shape[:-1])}. For one-hot labels there "
+            f"is categorical_crossentropy."
         )
     wanted = y_true.long()
     if y_true.is_floating_point() and y_true.device.type == "cpu" and not torch.equal(wanted.to(y_true), y_true):
@@ -270,6 +270,6 @@ def _tell_labels(labels: Tensor, classes: int, error: Exception) -> None:
         if low < 0 or high >= classes:
             raise ValueError(
                 f"sparse_categorical_crossentropy: y_pred has {classes} classes, so labels must be from 0 to "
-                f"{classes - 1}; got labels from {low} to {high}. A mask or ignore_class leaves labels out; more classes "
-                f"need a wider last layer."
+                f"{classes - 1}; got labels from {low} to {high}. A mask or ignore_class leaves labels out; more "
+                f"classes need a wider last layer."
             ) from error

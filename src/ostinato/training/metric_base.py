@@ -240,8 +240,8 @@ class MeanMetricWrapper(Mean):
             raise TypeError(f"{type(self).__name__}: fn must be a function of (y_true, y_pred), got {fn!r}.")
         if isinstance(fn, torchmetrics.Metric):
             raise TypeError(
-                f"{type(self).__name__}: {type(fn).__name__} is a metric of torchmetrics, which takes (preds, target) and "
-                f"keeps states of its own. Put it inside a subclass of ostinato.metrics.Metric."
+                f"{type(self).__name__}: {type(fn).__name__} is a metric of torchmetrics, which takes (preds, target) "
+                f"and keeps states of its own. Put it inside a subclass of ostinato.metrics.Metric."
             )
         given = fn.name if isinstance(fn, Loss) else snake_case(getattr(fn, "__name__", type(fn).__name__))
         super().__init__(name or given, dtype)

@@ -65,7 +65,7 @@ class BinaryCrossentropy(_Crossentropy):
 
     Args:
         name, dtype: as for `Metric`.
-        from_logits, label_smoothing, axis: as for the function.
+        from_logits, label_smoothing: as for the function.
 
     Source:
         Keras, `metrics/probabilistic_metrics.py`.
@@ -84,9 +84,8 @@ class BinaryCrossentropy(_Crossentropy):
         dtype: Any = None,
         from_logits: bool = False,
         label_smoothing: float = 0.0,
-        axis: int = -1,
     ) -> None:
-        options = {"from_logits": from_logits, "label_smoothing": label_smoothing, "axis": axis}
+        options = {"from_logits": from_logits, "label_smoothing": label_smoothing}
         super().__init__(losses.binary_crossentropy, name, dtype, **options)
 
 
@@ -128,9 +127,10 @@ class SparseCategoricalCrossentropy(_Crossentropy):
     Args:
         name, dtype: as for `Metric`.
         from_logits, axis: as for the function.
+        ignore_class: a label that does not count.
 
     Source:
-        Keras, `metrics/probabilistic_metrics.py`.
+        Keras, `metrics/probabilistic_metrics.py`. There labels that are ignored count as zeros.
 
     Example:
         >>> import ostinato, torch
@@ -145,9 +145,12 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         name: str = "sparse_categorical_crossentropy",
         dtype: Any = None,
         from_logits: bool = False,
+        ignore_class: int | None = None,
         axis: int = -1,
     ) -> None:
-        super().__init__(losses.sparse_categorical_crossentropy, name, dtype, from_logits=from_logits, axis=axis)
+        options = {"from_logits": from_logits, "ignore_class": ignore_class, "axis": axis}
+        super().__init__(losses.sparse_categorical_crossentropy, name, dtype, **options)
+        self._loss = losses.SparseCategoricalCrossentropy(from_logits, ignore_class, axis=axis, name=self.name)
 
 
 def get(identifier: Any) -> Any:

@@ -27,7 +27,7 @@ _zero_grad: Any = torch.optim.Optimizer.zero_grad.__wrapped__  # type: ignore[at
 
 
 class Hyperparameter:
-    """An attribute that lives in the parameter groups, where torch's schedulers look for it; until then in `defaults`."""
+    """An attribute that lives in the parameter groups, where torch's schedulers look for it; before, in `defaults`."""
 
     def __init__(self, key: str, doc: str) -> None:
         self.key, self.__doc__ = key, doc
@@ -119,7 +119,9 @@ class Optimizer(torch.optim.Optimizer):
             return
         tensor = isinstance(value, Tensor) and value.numel() == 1
         if isinstance(value, bool) or not (tensor or isinstance(value, (int, float))):
-            hint = " For a schedule, give the built optimizer to one of torch.optim.lr_scheduler." if key == "lr" else ""
+            hint = (
+                " For a schedule, give the built optimizer to one of torch.optim.lr_scheduler." if key == "lr" else ""
+            )
             raise ValueError(f"{self.described}: {shown} must be a number, got {value!r}.{hint}")
         unbounded = key in ("lr", "epsilon")
         if not (value >= 0 and (unbounded or value <= 1)):

@@ -302,8 +302,8 @@ def bind(optimizer: Any, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
     held = {id(each) for group in made.param_groups for each in group["params"]}
     if held.isdisjoint(id(each) for each in given):
         raise ValueError(
-            f"optimizer: this {type(made).__name__} was made for other parameters than the model's {len(given)}. Make it "
-            f"from model.parameters(), after the model is built."
+            f"optimizer: this {type(made).__name__} was made for other parameters than the model's {len(given)}. Make "
+            f"it from model.parameters(), after the model is built."
         )
     return made
 

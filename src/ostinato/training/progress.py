@@ -84,8 +84,8 @@ class Lines(Silent):
 
     def end(self, logs: Logs) -> None:
         seconds = time.monotonic() - self.start
-        text = f"{self.title}  {self.steps} steps  {seconds:.1f} s  {numbers(logs)}"
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        parts = [self.title, f"{self.steps} steps", f"{seconds:.1f} s", *([numbers(logs)] if logs else [])]
+        self.console.print("  ".join(parts), highlight=False, markup=False, soft_wrap=True)
 
 
 def display(verbose: Any) -> Silent:
