@@ -91,10 +91,14 @@ class Gradients:
 # -- forwards ---------------------------------------------------------------------------------------------------------
 
 
-def run(cell: Cell, inputs: Array, states: list[Array], mask: Array | None = None, go_backwards: bool = False) -> Result:
+def run(
+    cell: Cell, inputs: Array, states: list[Array], mask: Array | None = None, go_backwards: bool = False
+) -> Result:
     """Run over inputs `(batch, time, features)` from states, each `(batch, units)`; mask `(batch, time)`, True = use."""
     batch, time = inputs.shape[:2]
-    dtype = np.result_type(inputs, cell.kernel, cell.recurrent_kernel, *states, *([] if cell.bias is None else [cell.bias]))
+    dtype = np.result_type(
+        inputs, cell.kernel, cell.recurrent_kernel, *states, *([] if cell.bias is None else [cell.bias])
+    )
     outputs = np.zeros((batch, time, cell.units), dtype)
     last = np.zeros((batch, cell.units), dtype)
     final = [np.zeros((batch, cell.units), dtype) for _ in states]
@@ -231,7 +235,10 @@ def _simple_rnn_back(
 def _lstm_back(
     cell: Cell, sample: int, step: dict[str, Any], d_state: list[Array], found: Gradients, dx: Array
 ) -> list[Array]:
-    (activation, activation_slope), (squash, slope) = ACTIVATIONS[cell.activation], ACTIVATIONS[cell.recurrent_activation]
+    (activation, activation_slope), (squash, slope) = (
+        ACTIVATIONS[cell.activation],
+        ACTIVATIONS[cell.recurrent_activation],
+    )
     dh, dc = d_state
     zi, zf, zg, zo = step["z"]
     dc = dc + dh * squash(zo) * activation_slope(step["c_new"])
@@ -251,7 +258,10 @@ def _lstm_back(
 def _gru_back(
     cell: Cell, sample: int, step: dict[str, Any], d_state: list[Array], found: Gradients, dx: Array
 ) -> list[Array]:
-    (activation, activation_slope), (squash, slope) = ACTIVATIONS[cell.activation], ACTIVATIONS[cell.recurrent_activation]
+    (activation, activation_slope), (squash, slope) = (
+        ACTIVATIONS[cell.activation],
+        ACTIVATIONS[cell.recurrent_activation],
+    )
     (dh,), h, inner = d_state, step["h"], step["inner"]
     z, r, k = squash(step["zz"]), squash(step["zr"]), activation(step["zk"])
     d_zk = dh * (1 - z) * activation_slope(step["zk"])

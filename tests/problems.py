@@ -150,9 +150,7 @@ def value_and_gradients(problem: Problem, run: Any, seed: int = 1) -> tuple[list
     scanned = run(problem)
     found = results(scanned)
     pairs = [(y, g) for y, g in zip(found, cotangents(scanned, seed), strict=True) if y.requires_grad]
-    grads = torch.autograd.grad(
-        [y for y, _ in pairs], wanting(problem), [g for _, g in pairs], materialize_grads=True
-    )
+    grads = torch.autograd.grad([y for y, _ in pairs], wanting(problem), [g for _, g in pairs], materialize_grads=True)
     return [y.detach() for y in found], list(grads)
 
 

@@ -295,9 +295,7 @@ def check_tangents(asked, found, tangents):
 def test_jvp_has_the_right_values(opaque, cell, mask):
     asked = problem(cell, requires_grad=True, mask=mask)
     tangents = directions(asked)
-    values, found = torch.func.jvp(
-        function_of(asked), tuple(t.detach() for t in wanting(asked)), tuple(tangents)
-    )
+    values, found = torch.func.jvp(function_of(asked), tuple(t.detach() for t in wanting(asked)), tuple(tangents))
     close(values, expected(asked))
     check_tangents(asked, found, tangents)
     assert not opaque.ran

@@ -102,7 +102,11 @@ def test_compact_walks_nests_of_any_dtype_and_rank():
     assert found.inputs["b"].dtype is torch.int64
     equal(
         [found.inputs["a"][0]],
-        [torch.stack([torch.stack([inputs["a"][0][1, 0], inputs["a"][0][0, 1]]), inputs["a"][0][2], torch.zeros(2, 2, 2)])],
+        [
+            torch.stack(
+                [torch.stack([inputs["a"][0][1, 0], inputs["a"][0][0, 1]]), inputs["a"][0][2], torch.zeros(2, 2, 2)]
+            )
+        ],
     )
     assert found.inputs["a"][1].tolist() == [[True, True], [True, True], [False, False]]
     restored = found.restore(found.inputs)

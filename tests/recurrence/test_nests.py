@@ -86,7 +86,9 @@ def test_a_shape_is_a_leaf():
     assert map_nest(len, {"a": size}) == {"a": 2}
 
 
-@pytest.mark.parametrize(("nest", "leaves"), [([], []), ((), []), ({}, []), (None, [None]), ([None, 1], [None, 1]), (5, [5])])
+@pytest.mark.parametrize(
+    ("nest", "leaves"), [([], []), ((), []), ({}, []), (None, [None]), ([None, 1], [None, 1]), (5, [5])]
+)
 def test_empty_nests_and_lone_leaves(nest, leaves):
     assert flatten(nest) == leaves
     assert same(pack_like(nest, leaves), nest)

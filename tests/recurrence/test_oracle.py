@@ -60,7 +60,9 @@ def random_cell(draw, kind, reset_after, bias, dropout, activations, batch=2, fe
     ],
 )
 @pytest.mark.parametrize(("kind", "reset_after"), [("simple_rnn", True), ("gru", True), ("gru", False), ("lstm", True)])
-def test_its_backpropagation_is_the_derivative_of_its_forward(kind, reset_after, bias, dropout, activations, go_backwards):
+def test_its_backpropagation_is_the_derivative_of_its_forward(
+    kind, reset_after, bias, dropout, activations, go_backwards
+):
     draw = np.random.default_rng(3)
     cell = random_cell(draw, kind, reset_after, bias, dropout, activations)
     inputs = draw.normal(size=(2, 4, 2))

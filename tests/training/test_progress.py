@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -33,27 +34,25 @@ class Terminal(io.StringIO):
 
     @property
     def screen(self):
-        """What stands there in the end: what a carriage return or a move up went over is gone."""
+        """The lines that stand there in the end, without what was drawn over."""
         lines, row = [""], 0
-        for part in re.split(r"(\r|\n|\x1b\[\d*[A-Z]|\x1b\[\?25[lh])", self.getvalue()):
+        for part in re.split(rf"({ESCAPE.pattern}|\n)", self.getvalue()):
             if part == "\n":
                 row += 1
                 lines += [""] * (row + 1 - len(lines))
-            elif part.startswith("\x1b[") and part.endswith("A"):
-                row -= int(part[2:-1] or 1)
+            elif re.fullmatch(r"\x1b\[\d+A", part):
+                row -= int(part[2:-1])
             elif part == "\x1b[2K":
                 lines[row] = ""
-            elif part == "\r":
-                self_over = True
-            elif not part.startswith("\x1b["):
-                lines[row] = ESCAPE.sub("", part) if part else lines[row]
+            elif not part.startswith("\x1b"):
+                lines[row] += part.strip("\r")
         return [line.rstrip() for line in lines if line.strip()]
 
 
 @pytest.fixture
 def terminal(monkeypatch):
     found = Terminal()
-    monkeypatch.setattr(sys, "stdout", found)
+    monkeypatch.setattr(progress, "sys", types.SimpleNamespace(stdout=found))
     return found
 
 

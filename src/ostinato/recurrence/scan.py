@@ -60,7 +60,9 @@ def _choose(keep: Tensor, new: Nest, old: Nest) -> Nest:
 def _zero_unless(used: Tensor, outputs: Nest) -> Nest:
     """`outputs` with zeros where not `used`, a flag for each of the leading dimensions."""
     unused = ~used
-    return map_nest(lambda leaf: leaf.masked_fill(unused.reshape(used.shape + (1,) * (leaf.dim() - used.dim())), 0), outputs)
+    return map_nest(
+        lambda leaf: leaf.masked_fill(unused.reshape(used.shape + (1,) * (leaf.dim() - used.dim())), 0), outputs
+    )
 
 
 def _stack(outputs: list[Nest]) -> Nest:
