@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from problems import ask_oracle_for_gradients, expected
 from torch import Tensor
 
 from ostinato.engines.reference import differentiate
 from ostinato.engines.spec import Spec
 from ostinato.recurrence import Problem, Scanned, scan
+from problems import ask_oracle_for_gradients, expected
 
 
 class OpaqueEngine:

@@ -1,4 +1,4 @@
-"""SimpleRNN, GRU and LSTM in plain NumPy float64: one sample, one step, one gate at a time, and backpropagation by hand.
+"""SimpleRNN, GRU and LSTM in NumPy float64: one sample, one step, one gate at a time, and backpropagation by hand.
 
 Slow and simple on purpose, and free of torch: what every engine must agree with. Written from the equations in the
 layers' documentation and from Keras's rules for masks, dropout and direction.
@@ -94,7 +94,7 @@ class Gradients:
 def run(
     cell: Cell, inputs: Array, states: list[Array], mask: Array | None = None, go_backwards: bool = False
 ) -> Result:
-    """Run over inputs `(batch, time, features)` from states, each `(batch, units)`; mask `(batch, time)`, True = use."""
+    """Run over inputs `(batch, time, features)` from states `(batch, units)`; mask `(batch, time)`, True = use."""
     batch, time = inputs.shape[:2]
     dtype = np.result_type(
         inputs, cell.kernel, cell.recurrent_kernel, *states, *([] if cell.bias is None else [cell.bias])

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import oracle
 import torch
 from torch import Tensor
 
+import oracle
 from ostinato.engines.flat import leaves, results
 from ostinato.recurrence import GRU, LSTM, Problem, Scanned, SimpleRNN
 from ostinato.recurrence.activations import KNOWN, activation_name

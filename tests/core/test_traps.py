@@ -20,6 +20,7 @@ from torch.nn.modules.module import _has_any_global_hook
 import ostinato
 from cells import Counting, Nested, TensorShape
 from ostinato import Input, Model, Sequential, layers
+from ostinato.core.modules import _OPEN, close_inputs
 from ostinato.core.tracking import Weights
 from ostinato.recurrence.nests import flatten
 from side_by_side import tensor
@@ -174,12 +175,10 @@ def test_a_parametrized_weight_is_used_and_listed_in_its_place(weight):
 
 def test_a_tuple_of_ints_is_two_states_and_a_torch_size_is_one():
     """ "a tuple `(5, 5)` means two states of 5 in Keras, and torch's pytree splits `torch.Size` in two" """
-    sizes = {(5, 5): [(5,), (5,)], torch.Size([5, 5]): [(5, 5)]}
-    for size, shapes in sizes.items():
+    two, one = [(5,), (5,)], [(5, 5)]
+    for size, shapes in (((5, 5), two), (torch.Size([5, 5]), one), (TensorShape([5, 5]), one), ([(5, 5)], two)):
         states = layers.RNN(Counting(size), return_state=True)(tensor(2, 3, 4))[1:]
-        assert [tuple(state.shape[1:]) for state in states] == shapes
-    states = layers.RNN(Counting(TensorShape([5, 5])), return_state=True)(tensor(2, 3, 4))[1:]
-    assert [tuple(state.shape[1:]) for state in states] == [(5, 5)]
+        assert [tuple(state.shape[1:]) for state in flatten(list(states))] == shapes
 
 
 def test_a_dict_is_walked_in_one_order_whatever_order_it_was_made_in():
@@ -196,7 +195,7 @@ def test_a_dict_is_walked_in_one_order_whatever_order_it_was_made_in():
 
 
 def test_attributes_and_layers_before_super_init():
-    """ "`Layer.__new__` runs `Module.__init__`, so that attributes, layers too, may be set before `super().__init__()`" """
+    """ "`Layer.__new__` runs `Module.__init__`, so that attributes, layers too, may be set before `super()`" """
 
     class Early(layers.Layer):
         def __init__(self, units, **kwargs):
@@ -374,6 +373,16 @@ def test_lists_and_dicts_of_layers_are_tracked():
     assert twin.mixed[1] is dict(twin.named_modules())["mixed_modules.0"] is not layer.mixed[1]
 
 
+class Ordered(layers.Layer):
+    def build(self, input_shape):
+        self.z = self.add_weight(shape=(1,), name="z", regularizer="l2")
+        self.fixed = self.add_weight(shape=(2,), name="f", trainable=False)
+        self.a = self.add_weight(shape=(3,), name="a", constraint="non_neg")
+
+    def call(self, inputs):
+        return inputs
+
+
 def options_of(layer):
     weights = Weights(layer)
     return weights.names, [tuple(w.shape) for w in weights.all], [loss.device.type for loss in weights.penalties()]
@@ -383,15 +392,6 @@ def options_of(layer):
 def test_order_regularizers_and_constraints_survive(how):
     """ "Order, regularizer and constraint of a weight live in the layer under its name (deepcopy, `.to("meta")`,
     `load_state_dict(assign=True)` lose what hangs on a Parameter)" """
-
-    class Ordered(layers.Layer):
-        def build(self, input_shape):
-            self.z = self.add_weight(shape=(1,), name="z", regularizer="l2")
-            self.fixed = self.add_weight(shape=(2,), name="f", trainable=False)
-            self.a = self.add_weight(shape=(3,), name="a", constraint="non_neg")
-
-        def call(self, inputs):
-            return inputs
 
     for layer in (Ordered(), layers.LSTM(2, kernel_regularizer="l1", bias_constraint="non_neg")):
         layer.build((None, None, 3))
@@ -454,6 +454,34 @@ def test_a_frozen_layer_keeps_its_parameters():
     unbuilt = layers.Dense(2, trainable=False)
     unbuilt(torch.ones(1, 3))
     assert unbuilt.trainable_weights == [] and not unbuilt.kernel.requires_grad
+
+
+class Block(layers.Layer):
+    """Makes layers after `super().__init__`, in a list, and in build; one of them a torch module."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first = layers.Dense(2)
+        self.several = [layers.Dense(2), nn.Linear(2, 2)]
+
+    def build(self, input_shape):
+        self.late = layers.Dense(2)
+
+    def call(self, inputs):
+        return self.late(self.several[1](self.several[0](self.first(inputs))))
+
+
+def test_freezing_reaches_layers_that_are_not_there_or_not_built_yet():
+    frozen = Block(trainable=False)
+    frozen(torch.ones(1, 2))
+    assert frozen.trainable_weights == [] and len(frozen.weights) == 8
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+    layer = Block()
+    layer.trainable = False
+    layer(torch.ones(1, 2))
+    assert layer.trainable_weights == []
+    layer.trainable = True
+    assert len(layer.trainable_weights) == 8
 
 
 def test_state_dict_keys_are_never_automatic_names():
@@ -525,9 +553,9 @@ def test_properties_let_no_attribute_error_out():
         def wanted(self):
             return self.missing
 
-    with pytest.raises(RuntimeError, match="Broken.wanted failed: .*no attribute 'missing'"):
+    with pytest.raises(RuntimeError, match=r"Broken.wanted failed: .*no attribute 'missing'"):
         _ = Broken().wanted
-    with pytest.raises(RuntimeError, match="LSTM.kernel failed: .*no attribute 'kernel'"):
+    with pytest.raises(RuntimeError, match=r"LSTM.kernel failed: .*no attribute 'kernel'"):
         _ = layers.LSTM(3).kernel
     with pytest.raises(AttributeError, match="no attribute 'missing'"):
         _ = Broken().missing
@@ -732,9 +760,10 @@ def test_masks_survive_wrapped_layers(wrapper, wrapped, put_together, process_gr
             stack[wrapped] = torch.compile(layer, backend="eager")
         elif wrapper == "DDP":
             stack[wrapped] = nn.parallel.DistributedDataParallel(layer)
-        else:
+        model = put_together(stack)
+        if wrapper == "hook":
             layer.register_forward_hook(lambda module, args, output: output.clone())
-        torch.testing.assert_close(put_together(stack)(TOKENS), expected)
+        torch.testing.assert_close(model(TOKENS), expected)
 
 
 def test_masks_pass_explicitly_through_layers_that_return_new_tensors():
@@ -790,8 +819,8 @@ def devices_of(layer):
 
 
 def test_where_weights_are_built():
-    """ "Weights built from a torch input take its device; else an explicit `with torch.device(...)`, else CUDA, else the
-    CPU." The meta device stands for the other one."""
+    """ "Weights built from a torch input take its device; else an explicit `with torch.device(...)`, else CUDA, else
+    the CPU." The meta device stands for the other one."""
     home = "cuda" if torch.cuda.is_available() else "cpu"
     layer = layers.LSTM(2)
     layer(torch.empty(1, 2, 3, device="meta"))
@@ -914,9 +943,11 @@ def test_a_layers_weight_used_in_a_graph_is_not_lost():
     x = Input((2,))
     dense = layers.Dense(2, use_bias=False)
     hidden = dense(x)
-    model = Model(x, hidden @ dense.kernel.t())
+    model = Model(x, nn.functional.linear(hidden, dense.kernel))
     assert len(model.trainable_weights) == 1
     torch.testing.assert_close(model(torch.eye(2)), dense.kernel @ dense.kernel.t())
+    with pytest.raises(ValueError, match="requires grad but is no Parameter"):
+        hidden @ dense.kernel.t()
 
 
 def test_unknown_sizes_are_told_from_known_ones():
@@ -967,7 +998,13 @@ def test_one_node_for_each_module_whatever_its_forward_does():
     assert odd.inner.weight.device.type == "cpu"
 
 
-def test_hooks_of_drawing_are_gone_with_it():
+@pytest.fixture
+def nothing_drawn():
+    """No model is being drawn, whatever other tests left half done."""
+    close_inputs(list(_OPEN))
+
+
+def test_hooks_of_drawing_are_gone_with_it(nothing_drawn):
     """torch has no other hold on a module's call than global hooks: they last no longer than the drawing."""
     x = Input((2,))
     assert _has_any_global_hook()
@@ -1050,7 +1087,7 @@ def test_accepted_and_refused_options():
             cls(3, use_cudnn=True)
 
 
-def test_compile_is_keras_compile_and_torch_compile_is_a_function():
+def test_compile_is_keras_compile_and_torch_compile_is_a_function(nothing_drawn):
     """ "`Module.compile` is shadowed by Keras's `compile`" """
     model = Sequential([layers.Dense(1, input_shape=(2,))])
     model.compile(optimizer="sgd", loss="mse")

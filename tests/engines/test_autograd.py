@@ -6,7 +6,14 @@ import weakref
 
 import pytest
 import torch
+from torch.autograd import forward_ad
+
 from opaque import LoopEngine, OpaqueEngine
+from ostinato.engines import select
+from ostinato.engines.execute import execute
+from ostinato.engines.flat import leaves, results, with_leaves
+from ostinato.engines.reference import REFERENCE
+from ostinato.recurrence import Problem, Recurrence, scan
 from problems import (
     CELLS,
     close,
@@ -18,13 +25,6 @@ from problems import (
     value_and_gradients,
     wanting,
 )
-from torch.autograd import forward_ad
-
-from ostinato.engines import select
-from ostinato.engines.execute import execute
-from ostinato.engines.flat import leaves, results, with_leaves
-from ostinato.engines.reference import REFERENCE
-from ostinato.recurrence import Problem, Recurrence, scan
 
 GAPS = torch.tensor([[False, True, True], [True, True, False], [False, True, True], [True, False, False], [True] * 3])
 
@@ -384,14 +384,14 @@ class FailsBackward(OpaqueEngine):
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_what_an_engine_raises_forwards_is_raised(monkeypatch, requires_grad):
     monkeypatch.setattr(select, "ENGINES", (FailsForward(), REFERENCE))
-    with pytest.raises(Broken, match="^no memory$"):
+    with pytest.raises(Broken, match=r"^no memory$"):
         run(problem("lstm", requires_grad=requires_grad))
 
 
 def test_what_an_engine_raises_backwards_is_raised(monkeypatch):
     monkeypatch.setattr(select, "ENGINES", (FailsBackward(), REFERENCE))
     asked = problem("lstm", requires_grad=True)
-    with pytest.raises(Broken, match="^no memory either$"):
+    with pytest.raises(Broken, match=r"^no memory either$"):
         run(asked).last.sum().backward()
     assert all(t.grad is None for t in wanting(asked))
 

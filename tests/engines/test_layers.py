@@ -1,16 +1,16 @@
 """Through the layers: which engine each recurrence gets, what is said of it, and gradients that are the oracle's."""
 
 import numpy as np
-import oracle
 import pytest
 import torch
-from opaque import OpaqueEngine
-from problems import close
 
+import oracle
+from opaque import OpaqueEngine
 from ostinato import layers
 from ostinato.engines import select
 from ostinato.engines.reference import REFERENCE
 from ostinato.layers.explain import explain
+from problems import close
 
 LAYERS = {
     "simple_rnn": (layers.SimpleRNN, layers.SimpleRNNCell),

@@ -1,10 +1,19 @@
 """The operators that compilers and exporters see: equal to the loop, sound, differentiable, and seen indeed."""
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 import torch
+
 from opaque import OpaqueEngine
+from ostinato import layers
+from ostinato.engines import operators, select
+from ostinato.engines.execute import execute
+from ostinato.engines.flat import leaves, results
+from ostinato.engines.reference import REFERENCE
+from ostinato.recurrence import LSTM, Problem, Recurrence, Stack, scan
 from problems import (
     CELLS,
     close,
@@ -16,13 +25,6 @@ from problems import (
     value_and_gradients,
     wanting,
 )
-
-from ostinato import layers
-from ostinato.engines import operators, select
-from ostinato.engines.execute import execute
-from ostinato.engines.flat import leaves, results
-from ostinato.engines.reference import REFERENCE
-from ostinato.recurrence import LSTM, Problem, Recurrence, Stack, scan
 
 OPTIONS = {
     "plain": {},
@@ -240,6 +242,17 @@ def test_a_compiled_bidirectional_over_a_compiled_stack():
     found = torch.compile(model, backend=seen, fullgraph=True)(x)
     equal([found.detach()], [wanted])
     assert seen.operators == ["lstm", "lstm", "lstm", "gru"]
+
+
+def test_a_layer_is_compiled_that_never_ran():
+    # In a process of its own: what a first call finds out once must not be missing where the first call is a trace.
+    code = (
+        "import torch; from ostinato import layers; layer = layers.LSTM(4); layer.build((None, None, 3));"
+        "found = torch.compile(layer, backend='eager', fullgraph=True)(torch.ones(2, 5, 3));"
+        "print(torch.equal(found, layer(torch.ones(2, 5, 3))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
 
 
 @pytest.mark.parametrize("masked", [False, True])

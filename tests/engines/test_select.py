@@ -5,10 +5,9 @@ import re
 
 import pytest
 import torch
-from opaque import LoopEngine, OpaqueEngine
-from problems import CELLS, close, equal, expected, problem
 from torch.autograd import forward_ad
 
+from opaque import LoopEngine, OpaqueEngine
 from ostinato.engines import select
 from ostinato.engines.execute import execute
 from ostinato.engines.flat import results
@@ -16,6 +15,7 @@ from ostinato.engines.reference import REFERENCE
 from ostinato.engines.select import observe, reasons_against, refusals
 from ostinato.engines.spec import Spec, spec_of, transformed
 from ostinato.recurrence import GRU, LSTM, Problem, SimpleRNN, Stack
+from problems import CELLS, close, equal, expected, problem
 
 
 def run(problem, **options):

@@ -129,6 +129,7 @@ def test_initial_weights():
     source.build((None, None, 5))
     layer = layers.Bidirectional(layers.GRU(3), weights=source.get_weights())
     torch.testing.assert_close(layer(tensor(2, 4, 5)), source(tensor(2, 4, 5)))
+    assert "weights" not in layer.get_config()
 
 
 def test_a_cell_of_ones_own_need_not_be_registered():

@@ -285,6 +285,16 @@ def test_a_subclass_of_a_cell_with_a_call_of_its_own_is_called():
     torch.testing.assert_close(doubled(tensor(2, 5, 3)), 2 * plain(tensor(2, 5, 3)))
 
 
+@pytest.mark.parametrize("cell", [layers.GRUCell, layers.SimpleRNNCell])
+def test_a_cell_returns_its_one_state_as_it_was_given(cell):
+    """As in Keras: a tensor for a tensor, a list for a list."""
+    cell = cell(3)
+    output, state = cell(tensor(2, 4), torch.zeros(2, 3))
+    assert torch.equal(state, output)
+    output, states = cell(tensor(2, 4), [torch.zeros(2, 3)])
+    assert isinstance(states, list) and torch.equal(states[0], output)
+
+
 def test_a_user_cell_among_stacked_cells():
     layer = layers.RNN([layers.LSTMCell(4), Minimal(3), layers.GRUCell(2)], return_state=True)
     x = tensor(2, 5, 3)

@@ -4,6 +4,10 @@ import dataclasses
 
 import pytest
 import torch
+from torch import Tensor
+
+from ostinato.engines.flat import leaves, results, with_leaves
+from ostinato.recurrence import Problem, scan
 from problems import (
     CELLS,
     ask_oracle,
@@ -16,10 +20,6 @@ from problems import (
     value_and_gradients,
     wanting,
 )
-from torch import Tensor
-
-from ostinato.engines.flat import leaves, results, with_leaves
-from ostinato.recurrence import Problem, scan
 
 MASK = torch.tensor(
     [

@@ -3,8 +3,9 @@
 import dataclasses
 
 import numpy as np
-import oracle
 import pytest
+
+import oracle
 
 STEP = 1e-30  # a complex step has no rounding error, however small
 

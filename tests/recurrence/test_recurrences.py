@@ -4,13 +4,13 @@ import dataclasses
 
 import pytest
 import torch
-from problems import CELLS, close, cotangents, equal, problem, value_and_gradients, wanting
 
 from ostinato.engines.execute import execute
 from ostinato.engines.flat import leaves, results
 from ostinato.recurrence import GRU, LSTM, Problem, Recurrence, SimpleRNN, Stack, scan
 from ostinato.recurrence.activations import KNOWN, activation_name
 from ostinato.recurrence.base import STATIC
+from problems import CELLS, close, cotangents, equal, problem, value_and_gradients, wanting
 
 # -- fields -----------------------------------------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ def test_activations_go_by_the_names_that_engines_know():
 
 
 def test_a_recurrence_must_say_what_a_step_is():
-    with pytest.raises(TypeError, match="abstract method '?step"):
+    with pytest.raises(TypeError, match=r"abstract method '?step"):
         Recurrence()
 
 

@@ -72,7 +72,8 @@ def test_float32_is_not_copied():
 
 
 @pytest.mark.parametrize(
-    "view", [lambda a: a[::-1], lambda a: a[:, ::-1], lambda a: a[::2], lambda a: a.T, lambda a: a.transpose(1, 0)[::-1]]
+    "view",
+    [lambda a: a[::-1], lambda a: a[:, ::-1], lambda a: a[::2], lambda a: a.T, lambda a: a.transpose(1, 0)[::-1]],
 )
 def test_views_of_arrays(view):
     values = view(np.arange(12.0, dtype=np.float32).reshape(4, 3))

@@ -68,8 +68,16 @@ def data(samples=10):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0.0000"), (0.32104, "0.3210"), (1e-3, "0.0010"), (9.99e-4, "9.9900e-04"), (-12.5, "-12.5000")]
-    + [(123456.0, "1.2346e+05"), (float("nan"), "nan"), (float("inf"), "inf")],
+    [
+        (0.0, "0.0000"),
+        (0.32104, "0.3210"),
+        (1e-3, "0.0010"),
+        (9.99e-4, "9.9900e-04"),
+        (-12.5, "-12.5000"),
+        (123456.0, "1.2346e+05"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+    ],
 )
 def test_numbers(value, text):
     assert progress.numbers({"loss": value}) == f"loss: {text}"
@@ -116,14 +124,29 @@ def test_lines_of_evaluate_and_predict(capsys):
 
 
 @pytest.mark.parametrize("verbose", [1, "auto"])
-def test_a_bar_on_a_terminal(terminal, verbose):
+@pytest.mark.parametrize("width", [50, 80, 100, 150])
+def test_a_bar_on_a_terminal(terminal, monkeypatch, verbose, width):
+    """In the usual 80 columns, too: what does not fit behind the bar stands below it."""
+    monkeypatch.setenv("COLUMNS", str(width))
     history = model().fit(*data(), epochs=2, batch_size=3, validation_data=data(), verbose=verbose)
     assert terminal.getvalue().count(HIDE) == terminal.getvalue().count(SHOW) == 2
     lines = terminal.screen
-    assert len(lines) == 2  # one bar an epoch, and what was redrawn is gone
-    for number, line in enumerate(lines):
-        assert re.match(rf"Epoch {number + 1}/2 4/4 ━+ \d:\d\d:\d\d loss: ", line)
-        assert f"loss: {history.history['loss'][number]:.4f}" in line
+    assert len(lines) == {50: 6, 80: 4, 100: 4, 150: 2}[width]  # and what was drawn on the way is gone
+    assert max(map(len, lines)) <= width
+    each = len(lines) // 2
+    for number in range(2):
+        text = " ".join(" ".join(lines[each * number : each * (number + 1)]).split())
+        numbers = ["loss", "accuracy", "val_loss", "val_accuracy"]
+        shown = " ".join(f"{name}: {history.history[name][number]:.4f}" for name in numbers)
+        assert re.fullmatch(rf"Epoch {number + 1}/2 4/4 ━+ \d:\d\d:\d\d {shown}", text)
+
+
+def test_few_numbers_stand_behind_the_bar(terminal):
+    model().fit(*data(), epochs=2, batch_size=3, verbose=1)
+    assert [re.sub("━+", "━", line)[:27] for line in terminal.screen] == [
+        "Epoch 1/2 4/4 ━ 0:00:00 los",
+        "Epoch 2/2 4/4 ━ 0:00:00 los",
+    ]
 
 
 def test_lines_on_a_terminal(terminal):

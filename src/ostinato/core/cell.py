@@ -31,12 +31,15 @@ class Cell(Layer):
         """The recurrence over this cell's weights, with dropout masks drawn for one call if training asks for them."""
 
     def call(self, inputs: Tensor, states: Any, training: bool = False) -> tuple[Nest, Nest]:
-        """One step: inputs `(batch, features)` and states to (output, new states as a list)."""
+        """One step: inputs `(batch, features)` and states to (output, new states), a list of them if states was one."""
         batch = flatten(inputs)[0].shape[0]
         state = pack_like(recurrence_structure(self), self._checked_states(states, batch), is_size)
         recurrence = self.recurrence(batch, training)
         output, new = recurrence.step(recurrence.project(inputs), state)
-        return recurrence.readout(output), pack_like(state_structure(self), flatten(new), is_size)
+        leaves = flatten(new)
+        if isinstance(states, Tensor) and len(leaves) == 1:
+            return recurrence.readout(output), leaves[0]
+        return recurrence.readout(output), pack_like(state_structure(self), leaves, is_size)
 
     def _checked_states(self, states: Nest, batch: int) -> list[Tensor]:
         """The states, flat. Raises ValueError unless they are as many and of the shapes that the cell carries."""

@@ -399,6 +399,8 @@ def _once(build: Any) -> Any:
             with torch.inference_mode(False):
                 build(self, *args, **kwargs)
             self._register_pending()
+            if not self._trainable:
+                self.trainable = False
             pending = {}
         finally:
             self._building, self._pending = False, pending  # after a failure the next build makes its weights anew

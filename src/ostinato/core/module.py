@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from ostinato.core.symbolic import replace_leaves, walk
 from ostinato.core.tracking import Weights, tracked
 from ostinato.core.weights import Weight, WeightInfo, to_numpy, write
 
+_MADE = itertools.count()
 _REGISTERS = ("_parameters", "_buffers", "_pending")
 
 
@@ -102,13 +104,14 @@ class KerasModule(torch.nn.Module):
         device = self._device or self._build_device or default_device()
         with torch.inference_mode(False), torch.no_grad():
             values = initializers.get(initializer)(shape, dtype=chosen)
-            values = torch.as_tensor(values).to(device=device, dtype=chosen, copy=True)
+            values = values if isinstance(values, Tensor) else torch.as_tensor(values, device="cpu")
+            values = values.to(device=device, dtype=chosen, copy=True)
         if tuple(values.shape) != shape:
             raise ValueError(
                 f"{self.described}: the initializer of weight {name!r} gave shape {tuple(values.shape)}, not {shape}."
             )
         weight: Tensor = Weight(values, requires_grad=self._trainable) if trainable else values
-        info = WeightInfo(trainable, regularizers.get(regularizer), constraints.get(constraint))
+        info = WeightInfo(next(_MADE), trainable, regularizers.get(regularizer), constraints.get(constraint))
         self._pending[id(weight)] = (weight, name or "weight", info)
         if self.built and not self._building:
             self._register_pending()
@@ -134,6 +137,7 @@ class KerasModule(torch.nn.Module):
         else:
             self.register_buffer(attribute, weight)
         self._weight_info[attribute] = info
+        self._weight_info = dict(sorted(self._weight_info.items(), key=lambda item: item[1].number))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Tensor):
@@ -253,16 +257,14 @@ class KerasModule(torch.nn.Module):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self._trainable = bool(value)
-        for name, parameter in self._parameters.items():
-            info = self._weight_info.get(name)
-            if parameter is not None and (info is None or info.trainable) and parameter.is_floating_point():
-                parameter.requires_grad_(self._trainable)
-        for child in self.children():
-            if isinstance(child, KerasModule):
-                child.trainable = value
-            else:
-                child.requires_grad_(self._trainable)
+        for module in self.modules():  # layers in lists too, built or not
+            if isinstance(module, KerasModule):
+                module._trainable = bool(value)
+            infos = module.__dict__.get("_weight_info", {})
+            for name, parameter in module._parameters.items():
+                info = infos.get(name)
+                if parameter is not None and (info is None or info.trainable) and parameter.is_floating_point():
+                    parameter.requires_grad_(bool(value))
 
     # -- torch --------------------------------------------------------------------------------------------------------
 
@@ -299,13 +301,17 @@ class KerasModule(torch.nn.Module):
 
 
 def _registering(init: Any) -> Any:
-    """`__init__` that registers, at the end of the outermost one, the weights it made and did not assign."""
+    """`__init__` that, at the end of the outermost one, registers the weights it made and did not assign."""
 
     @functools.wraps(init)
     def initialised(self: KerasModule, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        if type(self).__init__ is initialised and self._pending:
+        if type(self).__init__ is not initialised:
+            return
+        if self._pending:
             self._register_pending()
+        if not self._trainable:
+            self.trainable = False  # for the layers that were assigned after `super().__init__(trainable=False)`
 
     return initialised
 

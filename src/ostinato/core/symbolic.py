@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ostinato.core.context import inferring_shapes
 from ostinato.core.shapes import Shape
-from ostinato.recurrence.nests import Nest, flatten, map_nest
+from ostinato.recurrence.nests import Nest, flatten, map_nest, remade
 
 _COUNTER = itertools.count()
 
@@ -231,10 +231,7 @@ def replace_leaves(nest: Nest, replace: Callable[[Any], Any]) -> Nest:
     if isinstance(nest, dict):
         return {key: replace_leaves(value, replace) for key, value in nest.items()}
     if isinstance(nest, (list, tuple)) and not isinstance(nest, torch.Size):
-        children = [replace_leaves(each, replace) for each in nest]
-        if isinstance(nest, list):
-            return children
-        return type(nest)(*children) if hasattr(nest, "_fields") else tuple(children)
+        return remade(nest, [replace_leaves(each, replace) for each in nest])
     return replace(nest)
 
 

@@ -29,7 +29,7 @@ class Weights:
             return
         self._seen_modules.add(id(module))
         infos: dict[str, WeightInfo] = module.__dict__.get("_weight_info", {})
-        for name, tensor in (*_parameters(module, infos), *_buffers(module)):
+        for name, tensor in (*_parameters(module, infos), *_buffers(module, infos)):
             if id(tensor) in self._seen:
                 continue
             self._seen.add(id(tensor))
@@ -75,8 +75,9 @@ def _parameters(module: torch.nn.Module, infos: dict[str, WeightInfo]) -> Iterat
                 yield f"parametrizations.{name}.{inner}", original
 
 
-def _buffers(module: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in module._buffers.items():
+def _buffers(module: torch.nn.Module, infos: dict[str, WeightInfo]) -> Iterator[tuple[str, Tensor]]:
+    for name in dict.fromkeys([*(name for name in infos if name in module._buffers), *module._buffers]):
+        tensor = module._buffers[name]
         if tensor is not None and name not in module._non_persistent_buffers_set:
             yield name, tensor
 

@@ -35,8 +35,12 @@ class Weight(torch.nn.Parameter):
 
 
 class WeightInfo(NamedTuple):
-    """What a layer remembers of a weight under its name: attributes of a parameter itself do not survive torch."""
+    """What a layer remembers of a weight under its name: attributes of a parameter itself do not survive torch.
 
+    number: counts all weights as they are made, which is Keras's order of them.
+    """
+
+    number: int
     trainable: bool
     regularizer: Callable[[Tensor], Tensor] | None
     constraint: Callable[[Tensor], Tensor] | None

@@ -69,8 +69,12 @@ class Bidirectional(Layer):
         self._initial_weights = weights
         for half in (self.forward_layer, self.backward_layer):
             half.zero_output_for_mask = True
-        if not self._trainable:
-            self.trainable = False
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, but for the initial weights."""
+        config = super().get_config()
+        del config["weights"]
+        return config
 
     # -- shapes -------------------------------------------------------------------------------------------------------
 

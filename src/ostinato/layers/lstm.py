@@ -91,7 +91,8 @@ class LSTMCell(GatedCell):
 
         def with_forget_ones(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
             """The bias initializer's values for the other gates, ones for the forget gate's."""
-            values = torch.as_tensor(self.bias_initializer(shape, dtype=dtype)).clone()
+            values = self.bias_initializer(shape, dtype=dtype)
+            values = values.clone() if isinstance(values, Tensor) else torch.tensor(values, device="cpu")
             values[self.units : 2 * self.units] = 1
             return values
 

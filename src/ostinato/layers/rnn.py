@@ -74,8 +74,6 @@ class RNN(Layer):
         self._structure = recurrence_structure(cell)
         self._sizes = [size_to_shape(size) for size in flatten(self._structure, is_size)]
         self._zeros = _common_zeros(cell, self._structure, self._sizes)
-        if not self._trainable and isinstance(cell, Layer):
-            cell.trainable = False
 
     # -- shapes -------------------------------------------------------------------------------------------------------
 

@@ -59,9 +59,16 @@ def _pack(nest: Nest, leaves: Iterator[Any], is_leaf: Callable[[Any], bool] | No
         packed = {key: _pack(nest[key], leaves, is_leaf) for key in sorted(nest)}
         return {key: packed[key] for key in nest}
     children = [_pack(child, leaves, is_leaf) for child in nest]
+    return remade(nest, children)
+
+
+def remade(nest: Nest, children: list[Any]) -> Nest:
+    """A list or tuple like `nest`, of other children; what torch functions such as max return keeps its names."""
     if isinstance(nest, list):
         return children
-    return type(nest)(*children) if hasattr(nest, "_fields") else tuple(children)
+    if hasattr(nest, "_fields"):  # a NamedTuple
+        return type(nest)(*children)
+    return type(nest)(children) if hasattr(nest, "n_sequence_fields") else tuple(children)
 
 
 def describe(nest: Nest) -> str:

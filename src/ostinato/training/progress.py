@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 Logs = dict[str, float]
+_NARROWEST, _WIDEST = 8, 30  # a bar, in characters
 
 
 class Silent:
@@ -34,42 +39,45 @@ class Bar(Silent):
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.progress: Progress | None = None
-        self.task: Any = None
-        self.next = 0.0
+        self.live: Live | None = None
+        self.title, self.steps, self.done, self.numbers = "", 0, 0, ""
+        self.start = self.next = 0.0
 
     def begin(self, title: str, steps: int) -> None:
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=30),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            console=self.console,
-            auto_refresh=False,
-        )
-        self.task = self.progress.add_task(title, total=steps, numbers="")
-        self.progress.start()
+        self.title, self.steps, self.done, self.numbers, self.start = title, steps, 0, "", time.monotonic()
+        self.live = Live(get_renderable=self._drawn, console=self.console, auto_refresh=False)
+        self.live.start()
 
     def step(self, logs: Callable[[], Logs]) -> None:
-        assert self.progress is not None
-        self.progress.advance(self.task)
+        assert self.live is not None
+        self.done += 1
         now = time.monotonic()
         if now >= self.next:
             self.next = now + 0.1
-            self.progress.update(self.task, numbers=numbers(logs()))
-            self.progress.refresh()
+            self.numbers = numbers(logs())
+            self.live.refresh()
 
     def end(self, logs: Logs) -> None:
-        assert self.progress is not None
-        self.progress.update(self.task, numbers=numbers(logs))
+        self.numbers = numbers(logs)
         self.close()
 
     def close(self) -> None:
-        if self.progress is not None:
-            self.progress.refresh()
-            self.progress.stop()
-            self.progress = None
+        if self.live is not None:
+            self.live.stop()
+            self.live = None
+            if not self.console.is_interactive and not self.console.is_jupyter:
+                self.console.print()  # a file got the bar just now, without the end of its line
+
+    def _drawn(self) -> RenderableType:
+        """The bar, and the numbers behind it, or below it if the line is too short for both."""
+        head = f"{self.title} {self.done}/{self.steps}"
+        elapsed = str(datetime.timedelta(seconds=int(time.monotonic() - self.start)))
+        room = self.console.width - len(head) - len(elapsed) - len(self.numbers) - 3
+        behind = room >= _NARROWEST
+        bar = ProgressBar(total=self.steps, completed=self.done, width=min(room, _WIDEST) if behind else _WIDEST)
+        line = Table.grid(padding=(0, 1))
+        line.add_row(Text(head), bar, elapsed, *([self.numbers] if behind else []))
+        return line if behind else Group(line, Text(f"  {self.numbers}"))
 
 
 class Lines(Silent):
