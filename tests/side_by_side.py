@@ -3,7 +3,6 @@
 In float32: Keras on torch multiplies float64 in float32, so that float64 would only look sharper.
 """
 
-import keras
 import numpy as np
 import torch
 
@@ -71,7 +70,3 @@ MASKS = {
 
 def mask_of(name):
     return None if MASKS[name] is None else torch.tensor(MASKS[name], dtype=torch.bool)
-
-
-def keras_layer(name):
-    return getattr(keras.layers, name)

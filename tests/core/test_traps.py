@@ -299,6 +299,43 @@ def test_a_layer_with_lists_of_weights_can_be_drawn():
     assert model(torch.ones(1, 2)).shape == (1, 2)
 
 
+def test_weights_of_a_mixin_and_of_a_layer_that_forgets_super_init():
+    class Mixin:
+        def __init__(self):
+            super().__init__()
+            self.add_weight(shape=(1,), name="mixed")
+
+    class Mixed(Mixin, layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    class Forgets(layers.Layer):
+        def __init__(self):
+            self.add_weight(shape=(1,), name="own")
+
+        def call(self, inputs):
+            return inputs
+
+    for layer, key in ((Mixed(), "mixed"), (Forgets(), "own")):
+        layer(torch.ones(1))
+        assert list(layer.state_dict()) == [key] and len(layer.trainable_weights) == 1
+
+
+def test_a_weight_by_the_arguments_of_keras_3_and_2():
+    layer = layers.Layer()
+    made = [
+        layer.add_weight((2, 3), "ones", name="w"),
+        layer.add_weight(shape=(2, 3), initializer="ones", name="w"),
+        layer.add_weight("w", shape=[2, 3], initializer="ones"),
+        layer.add_weight("w", (2, 3)),
+        layer.add_weight(name="w"),
+    ]
+    assert [tuple(weight.shape) for weight in made] == [(2, 3)] * 4 + [()]
+    assert all(weight.eq(1).all() for weight in made[:3])
+    with pytest.raises(TypeError, match=r"unknown arguments \['shap'\]"):
+        layer.add_weight(shap=(2, 3))
+
+
 def test_a_weight_made_after_the_build_is_registered_at_once():
     layer = Scale()
     layer(torch.ones(1, 2))

@@ -244,15 +244,27 @@ def test_a_compiled_bidirectional_over_a_compiled_stack():
     assert seen.operators == ["lstm", "lstm", "lstm", "gru"]
 
 
-def test_a_layer_is_compiled_that_never_ran():
-    # In a process of its own: what a first call finds out once must not be missing where the first call is a trace.
-    code = (
-        "import torch; from ostinato import layers; layer = layers.LSTM(4); layer.build((None, None, 3));"
-        "found = torch.compile(layer, backend='eager', fullgraph=True)(torch.ones(2, 5, 3));"
-        "print(torch.equal(found, layer(torch.ones(2, 5, 3))))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
+NEVER_RAN = """
+import torch
+from ostinato import layers
+
+graphs = []
+layer = layers.LSTM(4)
+layer.build((None, None, 3))
+keep = lambda module, inputs: graphs.append(module) or module.forward
+compiled = torch.compile(layer, backend=keep, fullgraph=True, dynamic=True)
+for batch, time in ((5, 7), (6, 9), (11, 13), (7, 8)):
+    x = torch.randn(batch, time, 3)
+    print(torch.equal(compiled(x), layer(x)))
+print(len(graphs))
+"""
+
+
+def test_a_layer_that_never_ran_is_compiled_once():
+    # In a process of its own: what a first call finds out once must not be missing where the first call is a trace,
+    # and what each call counts must not make a graph of its own for each.
+    done = subprocess.run([sys.executable, "-c", NEVER_RAN], capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.returncode) == (["True"] * 4 + ["1"], 0), done.stderr
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -145,6 +145,16 @@ def test_a_cell_of_ones_own_need_not_be_registered():
     torch.testing.assert_close(backward, turned)
 
 
+def test_a_function_of_ones_own_need_not_be_registered_and_is_not_taken_for_a_built_in():
+    def relu(x):
+        return x.clamp(0, 0.001)
+
+    layer = layers.Bidirectional(layers.SimpleRNN(3, activation=relu), merge_mode=None)
+    for output in layer(tensor(2, 4, 5)):
+        assert output.min() >= 0 and output.max() <= 0.001
+    assert layer.forward_layer.activation is layer.backward_layer.activation is relu
+
+
 def test_a_subclass_with_a_call_of_its_own_is_called():
     @ostinato.utils.register_keras_serializable(package="tests")
     class Shifted(layers.GRU):

@@ -271,6 +271,7 @@ OLD = {
         {"class_name": "Dense", "config": {"units": 3, "batch_input_shape": [None, 4], "dtype": "float32"}},
         {"units": 3},
     ),
+    "axis": ({"class_name": "BatchNormalization", "config": {"axis": [2], "momentum": 0.5}}, {"momentum": 0.5}),
     "input_length": (
         {
             "class_name": "Embedding",

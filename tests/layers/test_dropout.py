@@ -93,6 +93,12 @@ def test_a_mask_is_constant_over_time_and_differs_between_rows_and_calls(name):
     assert not torch.equal(*rows)
 
 
+def test_a_rate_from_numpy():
+    layer = layers.LSTM(2, dropout=np.float32(0.5), recurrent_dropout=np.float64(0.25))
+    assert (layer.dropout, layer.recurrent_dropout) == (0.5, 0.25)
+    assert layers.Dropout(np.float32(0.5)).rate == 0.5
+
+
 def test_rates_as_frequencies():
     mask = dropout_mask((400, 500), 0.3, torch.zeros(()), Stream(1))
     assert (mask == 0).float().mean().item() == pytest.approx(0.3, abs=0.005)

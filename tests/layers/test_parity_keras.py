@@ -448,6 +448,25 @@ def test_batch_normalization_that_is_not_trainable_infers():
     assert pair[0].trainable_weights == []
 
 
+def test_what_stands_in_a_masked_step_does_not_reach_the_statistics_or_gradients():
+    """Keras 3 gives NaN in every gradient."""
+    mask = mask_of("gaps")
+    found = []
+    for garbage in (0.0, float("nan")):
+        layer = layers.BatchNormalization()
+        x = tensor(3, 5, 3).masked_fill(~mask[..., None], garbage).requires_grad_()
+        output = layer(x, training=True, mask=mask)[mask]
+        found.append([output, *torch.autograd.grad(output.square().sum(), [x, layer.gamma]), layer.moving_mean])
+    for clean, dirty in zip(*found, strict=True):
+        torch.testing.assert_close(dirty, clean)
+
+
+def test_an_empty_batch_leaves_the_moving_statistics():
+    layer = layers.BatchNormalization()
+    assert layer(torch.zeros(0, 3), training=True).shape == (0, 3)
+    assert layer.moving_mean.eq(0).all() and layer.moving_variance.eq(1).all()
+
+
 def test_the_moving_variance_is_biased():
     layer = layers.BatchNormalization(momentum=0.0)
     x = torch.tensor([[0.0], [2.0]])

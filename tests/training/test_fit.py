@@ -81,7 +81,7 @@ def test_the_loop_reads_its_own_step(monkeypatch):
         step(model, compiled, x, y, samples)
 
     monkeypatch.setattr(loop, "train_step", watched)
-    history = classifier().fit(X, Y, batch_size=4, epochs=2, verbose=0)
+    history = classifier().fit(*data(), batch_size=4, epochs=2, verbose=0)
     assert sizes == 2 * [(4, 4, 4), (4, 4, 4), (2, 2, 2)]
     assert history.params["steps"] == 3
 

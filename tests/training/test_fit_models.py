@@ -9,7 +9,7 @@ import torch
 import ostinato
 from ostinato import layers
 from ostinato.recurrence.nests import flatten
-from runs import classifier, crossentropy, data, inputs_and_targets, same_weights, tail_and_head
+from runs import classifier, crossentropy, data, identity, inputs_and_targets, same_weights, tail_and_head
 
 
 class Own(ostinato.Model):
@@ -204,3 +204,27 @@ def test_training_may_be_stopped():
     assert stops.calls == 4  # the first epoch and one batch
     assert history.epoch == [0, 1]
     assert len(model.fit(x, y, epochs=2, verbose=0).epoch) == 2  # the next run begins anew
+
+
+@pytest.mark.parametrize("wrap", [lambda x: [x], lambda x: (x,), lambda x: {"rows": x}], ids=["list", "tuple", "dict"])
+@pytest.mark.parametrize("drawn", [False, True], ids=["sequential", "drawn"])
+def test_the_only_input_may_stand_in_a_nest(wrap, drawn):
+    (x, y), start = data(), ostinato.Input((None, 3), name="rows")
+    if drawn:
+        model = ostinato.Model(start, layers.Dense(4, name="head")(layers.LSTM(6)(start)))
+    else:
+        model = ostinato.Sequential([start, layers.LSTM(6), layers.Dense(4, name="head")])
+    model.compile("sgd", crossentropy())
+    np.testing.assert_array_equal(model.predict(wrap(x), verbose=0), model.predict(x, verbose=0))
+    loss = model.evaluate(x, y, verbose=0)
+    for target in ([y], (y,), {"head": y}):
+        assert model.evaluate(wrap(x), target, verbose=0) == loss
+
+
+def test_a_sequential_gives_its_input_a_missing_last_axis():
+    """As a drawn model does."""
+    model = ostinato.Sequential([ostinato.Input((None, 1)), layers.LSTM(3)])
+    x = data()[0][:, :, 0]
+    np.testing.assert_array_equal(model.predict(x, verbose=0), model.predict(x[..., None], verbose=0))
+    with pytest.raises(ValueError, match=r"input 'input.*' takes \(any, any, 1\), got \(10, 5, 1, 1\)"):
+        model.predict(x[..., None, None], verbose=0)

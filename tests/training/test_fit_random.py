@@ -34,19 +34,21 @@ def recorded(samples=20, **options):
     return [recorder.seen[start : start + per_epoch] for start in range(0, len(recorder.seen), per_epoch)]
 
 
+def flat(batches):
+    return [number for batch in batches for number in batch]
+
+
 def test_shuffling_is_a_permutation_that_changes_each_epoch():
     epochs = recorded()
     assert [[len(batch) for batch in epoch] for epoch in epochs] == [[6, 6, 6, 2]] * 3
-    orders = [[number for batch in epoch for number in batch] for epoch in epochs]
+    orders = [flat(epoch) for epoch in epochs]
     assert all(sorted(order) == list(range(20)) for order in orders)
     assert list(range(20)) not in orders
     assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
 def test_without_shuffling_the_order_stays():
-    assert [[number for batch in epoch for number in batch] for epoch in recorded(shuffle=False)] == [
-        list(range(20))
-    ] * 3
+    assert [flat(epoch) for epoch in recorded(shuffle=False)] == [list(range(20))] * 3
 
 
 def test_inputs_and_targets_are_shuffled_alike():

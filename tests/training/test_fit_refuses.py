@@ -193,10 +193,20 @@ def test_labels_out_of_range(labels):
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
-def test_data_of_a_wrong_shape():
-    model = classifier()
-    for x in (X[:, :, :2], X[:, :, 0]):
-        refused(model, Counter(), lambda m, x=x: m.train_on_batch(x, Y), ValueError, r"LSTM 'lstm.*': .*expected")
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [
+        (X[:, :, :2], r"LSTM 'lstm.*': .*expected \(batch, time, 3\), got \(10, 5, 2\)"),
+        (X[:, :, 0], r"Sequential 'sequential.*': input 'rows' takes \(any, any, 3\), got \(10, 5\)"),
+        ([X, X], "Sequential 'sequential.*': expected 1 inputs"),
+        ({"rose": X}, r"the data has no \['rows'\]"),
+    ],
+)
+def test_data_of_a_wrong_shape(x, text):
+    counter = Counter()
+    model = ostinato.Sequential([ostinato.Input((None, 3), name="rows"), layers.LSTM(6), counter, layers.Dense(4)])
+    model.compile("sgd", crossentropy())
+    refused(model, counter, lambda m: m.train_on_batch(x, Y), ValueError, text)
 
 
 def test_no_loss_at_all():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -104,7 +105,7 @@ class GatedCell(Cell):
         if isinstance(units, bool) or not hasattr(units, "__index__") or int(units) < 1:
             raise ValueError(f"{type(self).__name__}: units must be a positive whole number, got {units!r}.")
         for what, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
-            if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+            if not isinstance(rate, (int, float, np.floating)) or not 0 <= rate < 1:
                 raise ValueError(f"{type(self).__name__}: {what} must be in [0, 1), got {rate!r}.")
         self.units = int(units)
         self.dropout, self.recurrent_dropout, self.seed = float(dropout), float(recurrent_dropout), seed

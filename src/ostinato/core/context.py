@@ -15,10 +15,11 @@ class CallContext(threading.local):
     inferring: shapes are being found on the meta device; nothing a call does may last.
     """
 
-    training: bool | None = None
-    depth: int = 0
-    number: int = 0
-    inferring: bool = False
+    def __init__(self) -> None:  # for each thread; where class attributes stand in, torch.compile loses its way
+        self.training: bool | None = None
+        self.depth = 0
+        self.number = 0
+        self.inferring = False
 
 
 CONTEXT = CallContext()

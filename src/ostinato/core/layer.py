@@ -119,6 +119,7 @@ class Layer(KerasModule):
 
     def build(self, input_shape: Any) -> None:
         """Make the weights for inputs of this shape (batch first, None = unknown); the default makes none."""
+        self._register_pending()
         self.built = True
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
@@ -196,7 +197,8 @@ class Layer(KerasModule):
             if given is not None and signature.mask:
                 kwargs["mask"] = given
         outer = context.training
-        context.number += context.depth == 0
+        if context.depth == 0 and not torch.compiler.is_compiling():  # or each number would be a graph
+            context.number += 1
         context.training = training
         context.depth += 1
         try:

@@ -38,6 +38,7 @@ class KerasModule(torch.nn.Module):
     name: str
     built = False
     _device: torch.device | None
+    _weight_info: dict[str, WeightInfo]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         # torch's constructor runs here, so that attributes, layers too, may be set before `super().__init__()`.
@@ -73,24 +74,31 @@ class KerasModule(torch.nn.Module):
 
     def add_weight(
         self,
-        shape: Any = None,
+        first: Any = None,
+        /,
         initializer: Any = None,
         dtype: Any = None,
         trainable: bool = True,
         regularizer: Any = None,
         constraint: Any = None,
         name: str | None = None,
+        *,
+        shape: Any = None,
         **options: Any,
     ) -> Tensor:
         """Make a weight; it is registered under the attribute it is assigned to, else, after `build`, under its name.
 
-        shape: ints; () for a scalar. initializer: name, object or callable `(shape, dtype)`; glorot_uniform by default,
-        zeros for dtypes that are not floating. A weight that is not trainable is a buffer.
+        shape: ints; () for a scalar. first: the shape, or, as in Keras 2, the name. initializer: name, object or
+        callable `(shape, dtype)`; glorot_uniform by default, zeros for dtypes that are not floating. A weight that is
+        not trainable is a buffer.
         Raises ValueError for a shape with unknown sizes, or an initializer that gives another shape.
         """
-        if isinstance(shape, str):  # Keras 2: the name came first
-            shape, name = options.pop("shape", initializer), shape
-            initializer = None if shape is initializer else initializer
+        if isinstance(first, str):
+            name = first
+            if shape is None:  # Keras 2: the name came first, then the shape
+                shape, initializer = initializer, None
+        elif first is not None:
+            shape = first
         if options:
             raise TypeError(f"{self.described}: add_weight got unknown arguments {sorted(options)}.")
         shape = as_shape(() if shape is None else shape)

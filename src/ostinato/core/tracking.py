@@ -43,11 +43,15 @@ class Weights:
 
     def penalties(self) -> list[Tensor]:
         """The regularization penalty of each trainable weight that has one."""
+        return [regularizer(weight) for weight, regularizer in self.regularized()]
+
+    def regularized(self) -> list[tuple[Tensor, Any]]:
+        """(weight, regularizer) for each trainable weight that has one."""
         pairs = zip(self.all, self.infos, strict=True)
         return [
-            info.regularizer(weight)
-            for weight, info in pairs
-            if info is not None and info.regularizer is not None and weight.requires_grad
+            (w, info.regularizer)
+            for w, info in pairs
+            if info is not None and info.regularizer is not None and w.requires_grad
         ]
 
     def constrained(self) -> list[tuple[Tensor, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from ostinato.core.layer import Layer
 from ostinato.core.masks import first_mask
 from ostinato.core.registry import builtin, custom_object_scope
 from ostinato.core.shapes import is_shape, is_size, normalise
+from ostinato.core.symbolic import walk
 from ostinato.engines.execute import execute
 from ostinato.layers.rnn import RNN
 from ostinato.recurrence.nests import Nest, flatten, map_nest, pack_like
@@ -212,8 +214,12 @@ class Bidirectional(Layer):
 
 
 def _copy(layer: RNN, name: str, go_backwards: bool) -> RNN:
-    """A layer with the same options and fresh weights. Its classes need not be registered: they are known here."""
-    known = {type(module).__name__: type(module) for module in layer.modules() if isinstance(module, Layer)}
+    """A layer with the same options and fresh weights. Its classes and functions need not be registered."""
+    inside = [module for module in layer.modules() if isinstance(module, Layer)]
+    known: dict[str, Any] = {type(module).__name__: type(module) for module in inside}
+    for leaf in walk([module._arguments for module in inside]):
+        if isinstance(leaf, FunctionType):
+            known.setdefault(leaf.__name__, leaf)
     with custom_object_scope(known):
         config = {**layer.get_config(), "name": name, "go_backwards": go_backwards}
         return type(layer).from_config(config)

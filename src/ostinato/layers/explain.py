@@ -16,10 +16,10 @@ def explain(layer: Any, inputs: Any, **kwargs: Any) -> str:
     would be. The layer is run once; recorded states are put back as they were.
 
     >>> import torch, ostinato
-    >>> layer = ostinato.layers.GRU(4)
+    >>> layer = ostinato.layers.GRU(4, name="reader")
     >>> with torch.no_grad():
     ...     print(ostinato.explain(layer, torch.zeros(2, 5, 3)))
-    gru: gru float32 on cpu, inference: engine 'reference'
+    reader: gru float32 on cpu, inference: engine 'reference'
       'reference' is the first in order: no faster engine is registered
     """
     recorded = [(each, each._states) for each in layer.modules() if isinstance(each, RNN)]

@@ -54,6 +54,8 @@ class BatchNormalization(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if isinstance(axis, (list, tuple)) and len(axis) == 1:
+            (axis,) = axis  # in configs that Keras 2 wrote
         if isinstance(axis, bool) or not hasattr(axis, "__index__"):
             raise ValueError(f"BatchNormalization: axis must be a whole number, got {axis!r}.")
         self.axis, self.momentum, self.epsilon = axis, momentum, epsilon
@@ -103,7 +105,7 @@ class BatchNormalization(Layer):
     def call(self, inputs: Tensor, training: bool = False, mask: Any = None) -> Tensor:
         x = inputs.movedim(self.axis, -1)
         rows = x.reshape(-1, x.shape[-1])
-        if not training or not self._trainable:
+        if not training or not self._trainable or not len(rows):  # an empty batch has no mean to follow
             rows = torch.batch_norm(
                 rows, self.gamma, self.beta, self.moving_mean, self.moving_variance, False, 0.0, self.epsilon, False
             )
@@ -113,9 +115,11 @@ class BatchNormalization(Layer):
                     f"{self.described}: mask must have the shape of the input's leading axes {tuple(x.shape[:-1])}, "
                     f"got {tuple(used.shape)}."
                 )
+            used = used.reshape(used.shape + (1,) * (x.dim() - used.dim())).expand(*x.shape[:-1], 1) != 0
+            x = x.masked_fill(~used & ~x.isfinite(), 0)  # NaN times a zero gradient would still be NaN
             mean, variance = _moments(x, used)
             self._follow(mean, variance)
-            rows = self._normalise(rows, mean, variance)
+            rows = self._normalise(x.reshape(rows.shape), mean, variance)
         else:
             with torch.no_grad():
                 variance, mean = torch.var_mean(rows, dim=0, correction=0)
@@ -143,9 +147,8 @@ class BatchNormalization(Layer):
         return self._trainable
 
 
-def _moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance over the used rows; x: `(..., features)`, mask: its leading dimensions."""
-    used = mask.reshape(mask.shape + (1,) * (x.dim() - mask.dim())).expand(*x.shape[:-1], 1)
+def _moments(x: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance over the used rows; x: `(..., features)`, used: `(..., 1)`."""
     weights = used.to(x.dtype)
     axes = tuple(range(x.dim() - 1))
     count = weights.sum() + 1e-7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from ostinato.core.layer import Layer
@@ -27,7 +28,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not isinstance(rate, (int, float)) or not 0 <= rate <= 1:
+        if not isinstance(rate, (int, float, np.floating)) or not 0 <= rate <= 1:
             raise ValueError(f"Dropout: rate must be in [0, 1], got {rate!r}.")
         self.rate, self.noise_shape, self.seed = float(rate), noise_shape, seed
         self._stream = DEFAULT if seed is None else Stream(seed)

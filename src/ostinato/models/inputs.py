@@ -6,20 +6,19 @@ from typing import Any
 
 from torch import Tensor
 
-from ostinato.core.graph import Graph
 from ostinato.core.symbolic import SymbolicTensor
 from ostinato.recurrence.nests import Nest, describe, flatten, is_nested
 
 
-def match_inputs(who: str, graph: Graph, inputs: Nest) -> list[Any]:
-    """The data for each input of the graph, in order.
+def match_inputs(who: str, drawn: Nest, inputs: Nest) -> list[Any]:
+    """The data for each input of a drawn model, in order.
 
-    inputs: a nest like the one the model was made with, a list in its order, or a dict by the inputs' names.
+    drawn: the symbolic inputs. inputs: a nest like them, a list in their order, or a dict by their names.
     Raises ValueError for a wrong number, name or shape.
     """
-    starts: list[SymbolicTensor] = flatten(graph.inputs)
+    starts: list[SymbolicTensor] = flatten(drawn)
     names = [symbol.node.call.name for symbol in starts if symbol.node is not None]
-    if isinstance(inputs, dict) and not (isinstance(graph.inputs, dict) and set(graph.inputs) == set(inputs)):
+    if isinstance(inputs, dict) and not (isinstance(drawn, dict) and set(drawn) == set(inputs)):
         missing = [name for name in names if name not in inputs]
         if missing:
             raise ValueError(f"{who}: the data has no {missing}; the inputs are {names}, got {sorted(inputs)}.")

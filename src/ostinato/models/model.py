@@ -179,7 +179,7 @@ class Model(Layer):
             raise NotImplementedError(
                 f"{type(self).__name__} must define call(inputs), or be made with Model(inputs, outputs)."
             )
-        leaves = match_inputs(self.described, self._graph, inputs)
+        leaves = match_inputs(self.described, self._graph.inputs, inputs)
         masks = [None] * len(leaves) if mask is None else flatten(mask)
         if len(masks) != len(leaves):
             raise ValueError(f"{self.described}: expected {len(leaves)} masks, one for each input, got {len(masks)}.")

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 
 from ostinato.core.graph import Graph, call_masked
+from ostinato.core.masks import first_mask
 from ostinato.core.modules import close_inputs, drawing
 from ostinato.core.registry import builtin, deserialize_keras_object, serialize_keras_object
 from ostinato.core.shapes import as_shape, is_shape
 from ostinato.core.symbolic import SymbolicTensor
 from ostinato.layers.input import Input, InputLayer
+from ostinato.models.inputs import match_inputs
 from ostinato.models.model import Model
 from ostinato.recurrence.nests import Nest, is_nested
 
@@ -134,6 +136,9 @@ class Sequential(Model):
         if not self._modules:
             raise ValueError(f"{self.described} has no layers: add one first.")
         value = inputs
+        if self._symbols and (is_nested(inputs) or len(inputs.shape) != len(self._symbols[0].shape)):
+            (value,) = match_inputs(self.described, self._symbols[0], inputs)
+            mask = first_mask(mask)
         for layer in self._modules.values():
             if is_nested(value) and value is not inputs:
                 raise ValueError(

@@ -63,9 +63,10 @@ class Output:
 class Survey:
     """What a model is made of, once it has been called; it does not change during a run."""
 
-    weights: Weights
-    layers: list[Layer]
+    trainable: list[Tensor]
+    regularized: list[tuple[Tensor, Any]]
     constrained: list[tuple[Tensor, Any]]
+    layers: list[Layer]
 
 
 class Compiled:
@@ -116,7 +117,7 @@ class Compiled:
         """The model's weights and layers, once it has been called."""
         if self._survey is None:
             weights = Weights(self.model)
-            self._survey = Survey(weights, _layers(self.model), weights.constrained())
+            self._survey = Survey(weights.trainable, weights.regularized(), weights.constrained(), _layers(self.model))
         return self._survey
 
     # -- what there is for each output --------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ class Compiled:
 
     def _added(self) -> list[Tensor]:
         """The losses that layers added in the latest call, and the penalties of regularized weights."""
-        added = self.survey.weights.penalties()
+        added = [regularizer(weight) for weight, regularizer in self.survey.regularized]
         for layer in self.survey.layers:
             number, losses_of_layer = layer._added_losses
             if number == CONTEXT.number:
@@ -254,7 +255,7 @@ class Compiled:
     def build_optimizer(self) -> None:
         """Give the optimizer the model's trainable weights. Raises ValueError for weights it was not made for."""
         if not self._bound:
-            self.optimizer = self._fitting(self.survey.weights.trainable)
+            self.optimizer = self._fitting(self.survey.trainable)
             self._bound = True
 
     def _fitting(self, trainable: list[Tensor]) -> torch.optim.Optimizer:
@@ -278,7 +279,7 @@ class Compiled:
 
     def forget_gradients(self) -> None:
         """No weight has a gradient, whether or not it is one of the optimizer's."""
-        for weight in self.survey.weights.trainable:
+        for weight in self.survey.trainable:
             weight.grad = None
 
     def constrain(self) -> None:
