@@ -20,6 +20,7 @@ from torch.nn.modules.module import _has_any_global_hook
 import ostinato
 from cells import Counting, Nested, TensorShape
 from ostinato import Input, Model, Sequential, layers
+from ostinato.core.dtypes import default_device
 from ostinato.core.modules import _OPEN, close_inputs
 from ostinato.core.tracking import Weights
 from ostinato.recurrence.nests import flatten
@@ -803,6 +804,17 @@ def test_masks_survive_wrapped_layers(wrapper, wrapped, put_together, process_gr
         torch.testing.assert_close(model(TOKENS), expected)
 
 
+@pytest.mark.filterwarnings("ignore:Using .torch.compile.module.:UserWarning")
+def test_a_compiled_layer_that_is_not_built_can_be_drawn():
+    """Shapes need no compiler: a compiled layer is asked for them as it was written."""
+    torch.compiler.reset()
+    layer = layers.LSTM(3, return_sequences=True)
+    model = drawn_from([layers.Embedding(5, 3, mask_zero=True), torch.compile(layer, backend="eager"), layers.GRU(2)])
+    assert layer.built and [type(each).__name__ for each in model.layers[1:]] == ["Embedding", "OptimizedModule", "GRU"]
+    with torch.no_grad():
+        torch.testing.assert_close(model(TOKENS), Sequential([model.layers[1], layer, model.layers[3]])(TOKENS))
+
+
 def test_masks_pass_explicitly_through_layers_that_return_new_tensors():
     """A tensor attribute would be lost by every layer that computes; models do not ask for attributes at all."""
     seen = []
@@ -875,6 +887,18 @@ def test_where_weights_are_built():
     layer = layers.LSTM(2)
     layer.build((None, None, 3))
     assert devices_of(layer) == {home}
+
+
+def test_an_explicit_cpu_goes_before_a_gpu_that_is_there(monkeypatch):
+    """ "else an explicit `with torch.device(...)`, else CUDA": as in the guide's `with tf.device("CPU:0")`"""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    assert default_device() == torch.device("cuda", 0)
+    for name in ("cpu", "cpu:0"):
+        with torch.device(name):
+            assert default_device() == torch.device("cpu")
+    with torch.device("meta"):
+        assert default_device() == torch.device("meta")
 
 
 def test_the_cpu_by_every_name():
@@ -1005,6 +1029,7 @@ def test_unknown_sizes_are_told_from_known_ones():
 
 def test_an_input_without_dtype_takes_any():
     """ "`Input` without dtype accepts any." """
+    assert Input((3,)).dtype is None and Input((3,), dtype="int64").dtype is torch.int64
     x = Input((3,))
     model = Model(x, x * 2)
     for dtype in (torch.float32, torch.float64, torch.int64):

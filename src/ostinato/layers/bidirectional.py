@@ -15,6 +15,7 @@ from ostinato.core.registry import builtin, custom_object_scope
 from ostinato.core.shapes import is_shape, is_size, normalise
 from ostinato.core.symbolic import walk
 from ostinato.engines.execute import execute
+from ostinato.layers.keras_cell import with_dtype_of
 from ostinato.layers.rnn import RNN
 from ostinato.recurrence.nests import Nest, flatten, map_nest, pack_like
 
@@ -59,7 +60,7 @@ class Bidirectional(Layer):
                 raise ValueError(
                     f"Bidirectional: expected a recurrent layer (RNN, LSTM, ...), got {type(each).__name__}."
                 )
-        super().__init__(**kwargs)
+        super().__init__(**with_dtype_of(layer, kwargs))
         self.merge_mode = merge_mode
         plain = layer.name.removeprefix("forward_")  # the layer of a config that Keras wrote is a forward half already
         self.forward_layer = _copy(layer, f"forward_{plain}", layer.go_backwards)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ostinato.core.calls import signature_of
 from ostinato.core.cell import Cell, state_structure
+from ostinato.core.layer import Layer
 from ostinato.core.shapes import is_size
 from ostinato.recurrence.base import Recurrence
 from ostinato.recurrence.nests import Nest, describe, flatten, pack_like
@@ -63,6 +64,13 @@ def recurrence_of(cell: Any, batch: int, training: bool, constants: Sequence[Ten
 
 _PURE_CALLS = {Cell.call}
 """`call`s that are nothing but a step of the cell's recurrence: a subclass that overrides `call` means its own."""
+
+
+def with_dtype_of(inner: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a layer around another: where they name no dtype, the inner layer's."""
+    if options.get("dtype") is None and isinstance(inner, Layer):
+        return {**options, "dtype": inner.dtype}
+    return options
 
 
 def check_cell(cell: Any, who: str) -> None:

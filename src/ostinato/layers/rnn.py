@@ -17,7 +17,7 @@ from ostinato.core.masks import first_mask
 from ostinato.core.registry import builtin
 from ostinato.core.shapes import is_shape, is_size, normalise, size_to_shape
 from ostinato.engines.execute import execute
-from ostinato.layers.keras_cell import check_cell, recurrence_of
+from ostinato.layers.keras_cell import check_cell, recurrence_of, with_dtype_of
 from ostinato.layers.stacked import StackedRNNCells
 from ostinato.recurrence.base import Problem, Scanned
 from ostinato.recurrence.nests import Nest, describe, flatten, map_nest, pack_like
@@ -62,10 +62,10 @@ class RNN(Layer):
         time_major: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
         if isinstance(cell, (list, tuple)):
             cell = StackedRNNCells(cell)
         check_cell(cell, type(self).__name__)
+        super().__init__(**with_dtype_of(cell, kwargs))
         self.cell = cell
         self.return_sequences, self.return_state = return_sequences, return_state
         self.go_backwards, self.stateful, self.unroll = go_backwards, stateful, unroll
@@ -316,11 +316,6 @@ class RNN(Layer):
 
     # -- torch --------------------------------------------------------------------------------------------------------
 
-    @property
-    def input_dtype(self) -> torch.dtype:
-        """The dtype that floating arrays are cast to: the cell's."""
-        return self.cell._dtype if isinstance(self.cell, Layer) else self._dtype
-
     def _admit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args, kwargs = super()._admit(args, kwargs)
         if args and isinstance(self.cell, Cell):  # whole numbers are taken as numbers
@@ -329,7 +324,7 @@ class RNN(Layer):
 
     def _as_floating(self, leaf: Any) -> Any:
         whole = isinstance(leaf, Tensor) and not leaf.is_floating_point() and not leaf.is_complex()
-        return leaf.to(self.input_dtype) if whole else leaf
+        return leaf.to(self._dtype) if whole else leaf
 
     def _asks_for_dtype(self) -> bool:
         return isinstance(self.cell, Cell)

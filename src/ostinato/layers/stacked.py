@@ -9,7 +9,7 @@ from ostinato.core.cell import Cell, output_size, zero_state
 from ostinato.core.layer import Layer
 from ostinato.core.registry import builtin
 from ostinato.core.shapes import is_size, size_to_shape
-from ostinato.layers.keras_cell import check_cell, recurrence_of
+from ostinato.layers.keras_cell import check_cell, recurrence_of, with_dtype_of
 from ostinato.recurrence.base import Recurrence
 from ostinato.recurrence.nests import Nest, map_nest
 from ostinato.recurrence.stack import Stack
@@ -29,11 +29,11 @@ class StackedRNNCells(Cell):
     """
 
     def __init__(self, cells: Sequence[Any], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
         if not isinstance(cells, Sequence) or not cells:
             raise ValueError(f"StackedRNNCells: expected a list of one or more cells, got {cells!r}.")
         for cell in cells:
             check_cell(cell, "StackedRNNCells")
+        super().__init__(**with_dtype_of(cells[0], kwargs))
         self.cells = list(cells)
 
     @property
