@@ -10,9 +10,9 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from local_server import serve_mnist
 
 import ostinato
+from local_server import serve_mnist
 
 GUIDE = Path(__file__).with_name("guide.py").read_text()
 SECTIONS = dict(re.findall(r"^#%% ([^\n]+)\n(.*?)(?=^#%% |\Z)", GUIDE, re.DOTALL | re.MULTILINE))

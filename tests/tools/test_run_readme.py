@@ -21,9 +21,7 @@ def readme(tmp_path):
 
 
 def test_blocks_keep_language_text_and_place():
-    found = run_readme.blocks(
-        "a\n```python\nx = 1\n\ny = 2\n```\nb ```c``` d\n```e```\n~~~~ text\n```\n~~~~\n"
-    )
+    found = run_readme.blocks("a\n```python\nx = 1\n\ny = 2\n```\nb ```c``` d\n```e```\n~~~~ text\n```\n~~~~\n")
     assert found == [
         run_readme.Block("python", "x = 1\n\ny = 2\n", line=3, end=6),
         run_readme.Block("text", "```\n", line=10, end=11),

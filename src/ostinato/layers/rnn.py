@@ -188,8 +188,8 @@ class RNN(Layer):
     def finish(self, scanned: Scanned, mask: Tensor | None) -> Any:
         """What was computed in Keras's form; records the states of a stateful layer."""
         if self.stateful and not CONTEXT.inferring:
-            # Replaced, never written into: autograd may still need the old ones. Copies: what a caller does to the output
-            # in place must not reach them.
+            # Replaced, never written into: autograd may still need the old ones. Copies: what a caller does to the
+            # output in place must not reach them.
             recorded = [leaf.detach().clone() for leaf in flatten(scanned.state)]
             self._states = pack_like(state_structure(self.cell), recorded, is_size)
         output = scanned.last
