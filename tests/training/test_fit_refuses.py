@@ -38,6 +38,14 @@ CALLS = {
     "y is missing": (lambda m: m.fit(X), "y is missing; compile was given a loss"),
     "y of validation is missing": (lambda m: m.fit(X, Y, validation_data=(X, None)), "y is missing"),
     "lengths": (lambda m: m.fit(X, Y[:-1]), r"all arrays must have the same length, got \[10, 9\]"),
+    "width of validation": (
+        lambda m: m.fit(X, Y, validation_data=(np.concatenate([X, X], -1), Y)),
+        r"validation_data: x has shapes .*, in training .*do not match",
+    ),
+    "number of inputs of validation": (
+        lambda m: m.fit(X, Y, validation_data=([X, X], Y)),
+        r"validation_data: x has shapes .*, in training .*do not match",
+    ),
     "lengths of validation": (lambda m: m.fit(X, Y, validation_data=(X, Y[:3])), r"validation_data: all arrays"),
     "empty": (lambda m: m.fit(X[:0], Y[:0]), "fit: the arrays are empty"),
     "empty validation": (

@@ -13,7 +13,7 @@ import torch
 from ostinato import random
 from ostinato.core.graph import call_masked
 from ostinato.core.weights import to_numpy
-from ostinato.recurrence.nests import Nest, flatten, map_nest
+from ostinato.recurrence.nests import Nest, describe, flatten, map_nest
 from ostinato.training.compiled import Compiled
 from ostinato.training.data import Arrays
 from ostinato.training.history import History
@@ -39,7 +39,7 @@ def fit(
     if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__")):
         raise ValueError(f"{model.described}: seed must be a whole number, got {seed!r}.")
     data = Arrays(x, y, model.input_dtype, batch_size, f"{model.described}: fit")
-    validation = _validation(model, validation_data, data.batch_size)
+    validation = _validation(model, validation_data, data)
     screen, device = display(verbose), model._where()
     compiled.begin(data.y, *([validation.y] if validation else []), training=True)
     history = History(model, {"verbose": verbose, "epochs": int(epochs), "steps": data.steps})
@@ -155,12 +155,20 @@ def _batch(model: Any, x: Nest, y: Nest) -> tuple[Nest, Nest, int]:
     return next(data.batches(model._where()))
 
 
-def _validation(model: Any, given: Any, batch_size: int) -> Arrays | None:
+def _validation(model: Any, given: Any, training: Arrays) -> Arrays | None:
+    """Validation data, which must look like the training data: found out now, not after the first epoch."""
     if given is None:
         return None
     if not isinstance(given, (tuple, list)) or len(given) != 2:
         raise ValueError(f"{model.described}: validation_data must be (x, y), got {type(given).__name__}.")
-    return Arrays(given[0], given[1], model.input_dtype, batch_size, f"{model.described}: validation_data")
+    who = f"{model.described}: validation_data"
+    data = Arrays(given[0], given[1], model.input_dtype, training.batch_size, who)
+    seen, held = flatten(training.x), flatten(data.x)
+    # The second axis is time, in most data, and may differ; a last axis of one may be left out.
+    pairs = [(a, b) for a, b in zip(seen, held, strict=False) if a.dim() == b.dim()]
+    if len(seen) != len(held) or any(a.shape[2:] != b.shape[2:] for a, b in pairs):
+        raise ValueError(f"{who}: x has shapes {describe(held)}, in training {describe(seen)}; they do not match.")
+    return data
 
 
 @contextlib.contextmanager
