@@ -414,3 +414,10 @@ def test_get_layer_and_layers_of_a_drawn_model():
     assert [key for key, _ in model.named_parameters()] == [
         "0.cell.kernel", "0.cell.recurrent_kernel", "0.cell.bias", "3.kernel", "3.bias",
     ]  # fmt: skip
+
+
+def test_a_drawn_model_says_that_it_has_no_config_yet():
+    x = Input((3,))
+    model = Model(x, layers.Dense(2)(x))
+    with pytest.raises(NotImplementedError, match="was drawn: this version does not write"):
+        model.get_config()

@@ -209,6 +209,12 @@ class Model(Layer):
         self.built = True
         return infer(self, args, kwargs)
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments of a subclassed model. Raises NotImplementedError for one that was drawn."""
+        if self._graph is not None:
+            raise NotImplementedError(f"{self.described} was drawn: this version does not write the config of a graph.")
+        return super().get_config()
+
     def reset_states(self) -> None:
         """Forget the recorded states of every stateful layer in the model."""
         for module in self.modules():
