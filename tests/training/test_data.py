@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ostinato.recurrence.nests import flatten
+from ostinato.training import data as data_module
 from ostinato.training.data import Arrays
 
 CPU = torch.device("cpu")
@@ -68,7 +69,7 @@ def test_float32_is_not_copied():
     values = column()
     tensor = torch.ones(4, 2)
     assert arrays(values).x.data_ptr() == values.ctypes.data
-    assert arrays(tensor).x is tensor
+    assert arrays(tensor).x.data_ptr() == tensor.data_ptr()
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,30 @@ def test_batches_in_an_order():
     assert torch.cat([x[:, 0] for x, *_ in batches]).tolist() == order.tolist()
     assert torch.cat([y["a"] for _, y, _ in batches]).tolist() == order.tolist()
     assert torch.cat([y["b"] for _, y, _ in batches]).tolist() == (10 * order).tolist()
+
+
+@pytest.mark.parametrize("gathered", [1, 13, 3 * 12, 3 * 12 + 1, 6 * 12, 7 * 12, 1000])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_batches_do_not_depend_on_how_many_are_gathered_at_a_time(monkeypatch, gathered, ordered):
+    """A sample has 12 bytes, a batch of 3 has 36."""
+    monkeypatch.setattr(data_module, "_GATHERED", gathered)
+    data = arrays(column(), np.arange(7))
+    order = torch.tensor([6, 0, 5, 1, 4, 2, 3])
+    batches = list(data.batches(CPU, order if ordered else None))
+    expected = order if ordered else torch.arange(7)
+    assert [x[:, 0].tolist() for x, *_ in batches] == [each.tolist() for each in expected.split(3)]
+    assert [y.tolist() for _, y, _ in batches] == [each.tolist() for each in expected.split(3)]
+    assert [samples for *_, samples in batches] == [3, 3, 1]
+
+
+def test_batches_of_something_without_numbers():
+    assert [x.shape for x, *_ in arrays(np.zeros((7, 0), "float32")).batches(CPU)] == [(3, 0), (3, 0), (1, 0)]
+
+
+def test_no_gradient_flows_into_the_data():
+    tensor = torch.ones(7, 2, requires_grad=True)
+    data = arrays(tensor)
+    assert not any(x.requires_grad for x, *_ in data.batches(CPU, torch.arange(7)))
 
 
 @pytest.mark.parametrize("batch_size", [7, 8, 1000, np.int64(100)])

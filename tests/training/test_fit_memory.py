@@ -161,3 +161,19 @@ def test_masks_reach_the_loss(kind, hooked):
         model.register_forward_hook(lambda *args: None)
     expected = (np.square(found - 1).mean(-1, keepdims=True) * used).sum() / used.sum()
     assert model.evaluate(x, np.ones((2, 3, 3)), verbose=0) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("mask", [None, torch.tensor([[True, False, True], [True, True, False]])])
+def test_asking_for_the_mask_of_a_model_changes_nothing(mask):
+    """It means running the model, which is done in inference, and not at all where there is none to find."""
+    model = ostinato.Sequential([layers.Embedding(9, 4, mask_zero=True), layers.BatchNormalization(momentum=0.5)])
+    x = torch.tensor([[1, 2, 0], [3, 0, 0]])
+    model(x, training=False)
+    model.train()
+    before = model.layers[1].get_weights()
+    assert torch.equal(model.compute_mask(x, mask), x != 0)
+    for was, now in zip(before, model.layers[1].get_weights(), strict=True):
+        np.testing.assert_array_equal(was, now)
+    plain = ostinato.Sequential([torch.nn.Identity()])
+    plain.layers[0].register_forward_hook(lambda *args: pytest.fail("it ran"))
+    assert plain.compute_mask(torch.zeros(2, 3)) is None

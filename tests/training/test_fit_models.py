@@ -1,5 +1,6 @@
 """Models and data of every kind go through fit, evaluate and predict."""
 
+import copy
 import math
 
 import numpy as np
@@ -228,3 +229,32 @@ def test_a_sequential_gives_its_input_a_missing_last_axis():
     np.testing.assert_array_equal(model.predict(x, verbose=0), model.predict(x[..., None], verbose=0))
     with pytest.raises(ValueError, match=r"input 'input.*' takes \(any, any, 1\), got \(10, 5, 1, 1\)"):
         model.predict(x[..., None, None], verbose=0)
+
+
+def test_under_autocast():
+    """As a plain loop under autocast, bit for bit."""
+    (x, y), (model, twin) = data(), same_weights(classifier(), classifier())
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.5)
+    model.compile(ostinato.optimizers.SGD(0.5), crossentropy())
+    with torch.autocast("cpu", torch.bfloat16):
+        model.fit(x, y, shuffle=False, verbose=0)
+        logits = twin(torch.from_numpy(x), training=True)
+        assert logits.dtype is torch.bfloat16
+        torch.nn.functional.cross_entropy(logits.float(), torch.from_numpy(y)).backward()
+        optimizer.step()
+    for mine, right in zip(model.parameters(), twin.parameters(), strict=True):
+        assert mine.dtype is torch.float32 and torch.equal(mine, right)
+
+
+def test_a_copy_trains_on_by_itself():
+    """With the optimizer's state, and without changing the model that it is a copy of."""
+    x, y = data()
+    model = classifier(optimizer="adam")
+    model.fit(x, y, shuffle=False, verbose=0)
+    twin = copy.deepcopy(model)
+    before = model.get_weights()
+    history = twin.fit(x, y, shuffle=False, verbose=0).history
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert model.fit(x, y, shuffle=False, verbose=0).history == history
+    for mine, right in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, right)

@@ -278,8 +278,10 @@ class Model(Layer):
 
         x, y: arrays or tensors, or nests of them, batch first. batch_size: 32 by default. verbose: 0 silent, 1 a
         progress bar, 2 a line per epoch, "auto" a bar on a terminal or in a notebook, else a line. validation_data:
-        `(x, y)`, evaluated after each epoch. shuffle: a new order each epoch. seed: of this run's order and dropout
-        masks. Returns a `History` with the loss and metrics of each epoch.
+        `(x, y)`, evaluated after each epoch. shuffle: a new order each epoch. seed: of all that this run draws (order,
+        dropout masks, first weights, and what plain torch modules draw); what is drawn after it goes on as without it.
+        Returns a `History` with the loss and metrics of each epoch.
+        Raises ValueError or TypeError for data that does not fit, before anything is computed as far as it can be told.
         """
         return loop.fit(
             self,

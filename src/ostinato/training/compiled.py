@@ -162,7 +162,7 @@ class Compiled:
         if len(names) == 1 and not isinstance(given, dict):
             groups = [flatten(given)]
         elif not nested and len(given) != len(names):
-            groups = [given, *(copy.deepcopy(given) for _ in names[1:])]  # a metric counts for one output
+            groups = [given] * len(names)
         else:
             groups = self._spread(given, names, "metrics")
         listed = [list(group) if isinstance(group, (list, tuple)) else [group] for group in groups]
@@ -191,13 +191,16 @@ class Compiled:
 
     def _resolve(self, targets: list[Any], outputs: list[Tensor]) -> None:
         """Make losses and metrics for these targets and outputs."""
-        several, found = len(outputs) > 1, []
+        several = len(outputs) > 1
+        found: list[Output] = []
         several_losses = sum(each.loss is not None for each in self._wanted) > 1
         means: list[tuple[str, Any]] = [("loss", self.total)]
         for wanted, t, p in zip(self._wanted, targets, outputs, strict=True):
             loss = losses.resolve_loss(wanted.loss, t.shape, p.shape) if wanted.loss is not None else None
             mean = metrics.Mean() if several_losses and loss is not None else None
             made = [metrics.resolve_metric(each, t.shape, p.shape).to(p.device) for each in wanted.metrics]
+            used = {id(metric) for output in found for metric in output.metrics}
+            made = [copy.deepcopy(each) if id(each) in used else each for each in made]  # one counts for one output
             found.append(Output(loss, mean, made))
             if mean is not None:
                 means.append((f"{wanted.name}_loss", mean))
@@ -232,13 +235,12 @@ class Compiled:
         if not terms:
             raise ValueError(f"{self.model.described}: there is no loss: give compile one, or add_loss in a layer.")
         total = sum(terms[1:], start=terms[0])
-        with torch.no_grad():
-            self.total.update_state(total, sample_weight=samples)
-            for output, part, t, p, m in zip(self.outputs, parts, targets, predictions, kept, strict=True):
-                if output.mean is not None:
-                    output.mean.update_state(part, sample_weight=samples)
-                for metric in output.metrics:
-                    _enter(metric, t, p.detach(), m)
+        self.total.update_state(total, sample_weight=samples)
+        for output, part, t, p, m in zip(self.outputs, parts, targets, predictions, kept, strict=True):
+            if output.mean is not None:
+                output.mean.update_state(part, sample_weight=samples)
+            for metric in output.metrics:
+                _enter(metric, t, p.detach(), m)
         return total
 
     def _added(self) -> list[Tensor]:
