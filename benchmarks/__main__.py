@@ -87,7 +87,7 @@ def data(steps: int) -> tuple[np.ndarray, np.ndarray]:
     return x, generator.integers(0, CLASSES, BATCH * steps)
 
 
-def trainer_overhead(steps: int = 100) -> tuple[float, float]:
+def trainer_overhead(steps: int = 200) -> tuple[float, float]:
     """(milliseconds per step of fit, of those not in forward, backward or optimizer) for the guide's model."""
     model, (x, y) = guide_model(), data(steps)
     model.fit(x, y, batch_size=BATCH, verbose=0)
