@@ -306,9 +306,7 @@ class Model(Layer):
     ) -> Any:
         """Loss and metrics over data, without training: a list as `metrics_names`, one number, or a dict."""
         logs = loop.evaluate(self, self._compiled_for("evaluate"), x, y, batch_size=batch_size, verbose=verbose)
-        if return_dict:
-            return logs
-        return list(logs.values()) if len(logs) > 1 else logs["loss"]
+        return _in_form(logs, return_dict)
 
     def predict(self, x: Nest, batch_size: int | None = None, verbose: Any = "auto") -> Nest:
         """Outputs for data, batch by batch, in inference; a nest of NumPy arrays."""
@@ -321,21 +319,24 @@ class Model(Layer):
     def train_on_batch(self, x: Nest, y: Nest = None, return_dict: bool = False) -> Any:
         """One step of the optimizer on one batch; its loss and metrics, in the form of `evaluate`."""
         logs = loop.train_on_batch(self, self._compiled_for("train_on_batch"), x, y)
-        if return_dict:
-            return logs
-        return list(logs.values()) if len(logs) > 1 else logs["loss"]
+        return _in_form(logs, return_dict)
 
     def test_on_batch(self, x: Nest, y: Nest = None, return_dict: bool = False) -> Any:
         """Loss and metrics on one batch, without training, as `evaluate` gives them."""
         logs = loop.test_on_batch(self, self._compiled_for("test_on_batch"), x, y)
-        if return_dict:
-            return logs
-        return list(logs.values()) if len(logs) > 1 else logs["loss"]
+        return _in_form(logs, return_dict)
 
     def summary(self, line_length: int | None = None, print_fn: Any = None) -> None:
         """Print a table of the layers: name and type, output shape, parameters, and what each is connected to."""
         text = summarize(self, line_length)
         (print_fn or print)(text)
+
+
+def _in_form(logs: dict[str, float], return_dict: bool) -> Any:
+    """Numbers as Keras returns them: a dict if asked for, else a list, or a single number alone."""
+    if return_dict:
+        return logs
+    return list(logs.values()) if len(logs) > 1 else logs["loss"]
 
 
 def _listed(child: Any) -> Sequence[Any]:
