@@ -1,41 +1,4 @@
 """Activation functions."""
 
-from ostinato.core.activations import (
-    deserialize,
-    elu,
-    exponential,
-    gelu,
-    get,
-    hard_sigmoid,
-    linear,
-    log_softmax,
-    relu,
-    selu,
-    serialize,
-    sigmoid,
-    silu,
-    softmax,
-    softplus,
-    softsign,
-    tanh,
-)
-
-__all__ = [
-    "deserialize",
-    "elu",
-    "exponential",
-    "gelu",
-    "get",
-    "hard_sigmoid",
-    "linear",
-    "log_softmax",
-    "relu",
-    "selu",
-    "serialize",
-    "sigmoid",
-    "silu",
-    "softmax",
-    "softplus",
-    "softsign",
-    "tanh",
-]
+from ostinato.core.activations import *
+from ostinato.core.activations import __all__ as __all__

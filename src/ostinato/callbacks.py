@@ -1,5 +1,4 @@
 """What `fit` reports to."""
 
-from ostinato.training.history import History
-
-__all__ = ["History"]
+from ostinato.training.callbacks import *
+from ostinato.training.callbacks import __all__ as __all__

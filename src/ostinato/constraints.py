@@ -1,19 +1,4 @@
 """Projections of weights after each optimizer step."""
 
-from ostinato.core.constraints import (
-    Constraint,
-    MaxNorm,
-    MinMaxNorm,
-    NonNeg,
-    UnitNorm,
-    get,
-)
-
-__all__ = [
-    "Constraint",
-    "MaxNorm",
-    "MinMaxNorm",
-    "NonNeg",
-    "UnitNorm",
-    "get",
-]
+from ostinato.core.constraints import *
+from ostinato.core.constraints import __all__ as __all__

@@ -1,41 +1,4 @@
 """Metrics: what is reported of a run, over many batches."""
 
-from ostinato.training.metrics import (
-    Accuracy,
-    BinaryAccuracy,
-    BinaryCrossentropy,
-    CategoricalAccuracy,
-    CategoricalCrossentropy,
-    Mean,
-    MeanMetricWrapper,
-    MeanSquaredError,
-    Metric,
-    SparseCategoricalAccuracy,
-    SparseCategoricalCrossentropy,
-    binary_accuracy,
-    categorical_accuracy,
-    deserialize,
-    get,
-    serialize,
-    sparse_categorical_accuracy,
-)
-
-__all__ = [
-    "Accuracy",
-    "BinaryAccuracy",
-    "BinaryCrossentropy",
-    "CategoricalAccuracy",
-    "CategoricalCrossentropy",
-    "Mean",
-    "MeanMetricWrapper",
-    "MeanSquaredError",
-    "Metric",
-    "SparseCategoricalAccuracy",
-    "SparseCategoricalCrossentropy",
-    "binary_accuracy",
-    "categorical_accuracy",
-    "deserialize",
-    "get",
-    "serialize",
-    "sparse_categorical_accuracy",
-]
+from ostinato.training.metrics import *
+from ostinato.training.metrics import __all__ as __all__

@@ -1,5 +1,4 @@
 """Optimizers: how weights change by their gradients."""
 
-from ostinato.training.optimizers import SGD, Adam, Optimizer, RMSprop, deserialize, get, serialize
-
-__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "deserialize", "get", "serialize"]
+from ostinato.training.optimizers import *
+from ostinato.training.optimizers import __all__ as __all__

@@ -20,8 +20,8 @@ from torch.nn.modules.module import _has_any_global_hook
 import ostinato
 from cells import Counting, Nested, TensorShape
 from ostinato import Input, Model, Sequential, layers
+from ostinato.core.drawing import _OPEN, close_inputs
 from ostinato.core.dtypes import default_device
-from ostinato.core.modules import _OPEN, close_inputs
 from ostinato.core.tracking import Weights
 from ostinato.recurrence.nests import flatten
 from side_by_side import tensor

@@ -129,20 +129,20 @@ def test_get() -> None:
 @pytest.mark.parametrize("name", ["crossentropy", "CE", "mse", "binary_crossentropy"])
 def test_resolve_loss_goes_by_the_shapes_as_keras_does(name: str, true: tuple[int, ...], pred: tuple[int, ...]) -> None:
     theirs = keras.src.trainers.compile_utils.get_loss(name, np.zeros(true), np.zeros(pred))
-    ours = losses.resolve_loss(name, true, pred)
+    ours = losses.named.resolve_loss(name, true, pred)
     assert ours is not None
     assert (ours.fn.__name__, ours.name) == (theirs.fn.__name__, theirs.name)
 
 
 def test_resolve_loss_of_objects() -> None:
     loss = losses.MeanSquaredError()
-    assert losses.resolve_loss(loss, (8,), (8,)) is loss
-    assert losses.resolve_loss(None, (8,), (8,)) is None
+    assert losses.named.resolve_loss(loss, (8,), (8,)) is loss
+    assert losses.named.resolve_loss(None, (8,), (8,)) is None
 
     def own(y_true: torch.Tensor, y_pred: torch.Tensor) -> torch.Tensor:
         return y_true - y_pred
 
-    assert losses.resolve_loss(own, (8,), (8,)).name == "own"
+    assert losses.named.resolve_loss(own, (8,), (8,)).name == "own"
 
 
 def test_unknown_names() -> None:
@@ -223,7 +223,7 @@ def test_one_class_is_worth_a_warning() -> None:
 
 def test_torch_losses_take_their_arguments_the_other_way_round() -> None:
     with pytest.raises(TypeError, match=r"torch.nn.BCEWithLogitsLoss takes \(input, target\)"):
-        losses.resolve_loss(torch.nn.BCEWithLogitsLoss(), (4, 1), (4, 1))
+        losses.named.resolve_loss(torch.nn.BCEWithLogitsLoss(), (4, 1), (4, 1))
 
 
 def test_a_function_must_give_a_tensor() -> None:

@@ -211,25 +211,25 @@ SHAPES = [
 @pytest.mark.parametrize("name", ["accuracy", "acc", "Accuracy", "mse", "BCE"])
 def test_resolve_goes_by_the_shapes_as_keras_does(name: str, true: tuple[int, ...], pred: tuple[int, ...]) -> None:
     theirs = keras.src.trainers.compile_utils.get_metric(name, np.zeros(true), np.zeros(pred))
-    ours = metrics.resolve_metric(name, true, pred)
+    ours = metrics.named.resolve_metric(name, true, pred)
     assert (type(ours).__name__, ours.name) == (type(theirs).__name__, theirs.name)
     if "acc" in name.lower():
-        assert type(metrics.resolve_accuracy(true, pred, name)) is type(ours)
+        assert type(metrics.named.resolve_accuracy(true, pred, name)) is type(ours)
 
 
 @pytest.mark.parametrize(("true", "pred"), SHAPES)
 def test_resolve_a_crossentropy(true: tuple[int, ...], pred: tuple[int, ...]) -> None:
     theirs = keras.src.trainers.compile_utils.get_loss("crossentropy", np.zeros(true), np.zeros(pred))
     for name in ("crossentropy", "ce"):
-        ours = metrics.resolve_accuracy(true, pred, name)
+        ours = metrics.named.resolve_accuracy(true, pred, name)
         assert (ours._fn.__name__, ours.name) == (theirs.fn.__name__, name)
 
 
 def test_resolve_objects() -> None:
     metric = metrics.Mean("own")
-    assert metrics.resolve_metric(metric, (8,), (8,)) is metric and metric.name == "own"
-    assert metrics.resolve_metric(losses.MeanSquaredError(name="squares"), (8,), (8,)).name == "squares"
-    assert metrics.resolve_metric(losses.mean_squared_error, (8,), (8,)).name == "mean_squared_error"
+    assert metrics.named.resolve_metric(metric, (8,), (8,)) is metric and metric.name == "own"
+    assert metrics.named.resolve_metric(losses.MeanSquaredError(name="squares"), (8,), (8,)).name == "squares"
+    assert metrics.named.resolve_metric(losses.mean_squared_error, (8,), (8,)).name == "mean_squared_error"
 
 
 def test_which_way_is_better() -> None:
@@ -244,9 +244,9 @@ def test_unknown_names() -> None:
     with pytest.raises(ValueError, match="metrics: expected a name"):
         metrics.get(3)
     with pytest.raises(ValueError, match=r"'accurracy' is not one of .* Did you mean 'accuracy'\?"):
-        metrics.resolve_accuracy((8,), (8, 5), "accurracy")
+        metrics.named.resolve_accuracy((8,), (8, 5), "accurracy")
     with pytest.raises(ValueError, match="got None"):
-        metrics.resolve_metric(None, (8,), (8,))
+        metrics.named.resolve_metric(None, (8,), (8,))
     with pytest.raises(ValueError, match="floating dtype"):
         metrics.Mean(dtype="int64")
     with pytest.raises(TypeError, match="fn must be a function"):
@@ -291,7 +291,7 @@ def test_labels_out_of_range() -> None:
 
 def test_a_metric_of_torchmetrics_takes_its_arguments_the_other_way_round() -> None:
     with pytest.raises(TypeError, match=r"MeanMetric is a metric of torchmetrics, which takes \(preds, target\)"):
-        metrics.resolve_metric(torchmetrics.MeanMetric(), (4, 1), (4, 1))
+        metrics.named.resolve_metric(torchmetrics.MeanMetric(), (4, 1), (4, 1))
 
 
 def test_the_base_does_nothing() -> None:

@@ -279,17 +279,17 @@ def test_get_and_bind() -> None:
     own = optimizers.Adam()
     assert optimizers.get(own) is own
     assert isinstance(optimizers.get(optimizers.SGD), optimizers.SGD)
-    assert optimizers.bind(own, parameters) is own and own.built
+    assert optimizers.named.bind(own, parameters) is own and own.built
     theirs = torch.optim.AdamW(parameters)
     assert optimizers.get(theirs) is theirs
-    assert optimizers.bind(theirs, parameters) is theirs
+    assert optimizers.named.bind(theirs, parameters) is theirs
     assert optimizers.get(torch.optim.SGD) is torch.optim.SGD
-    assert isinstance(optimizers.bind(torch.optim.SGD, parameters), torch.optim.SGD)
+    assert isinstance(optimizers.named.bind(torch.optim.SGD, parameters), torch.optim.SGD)
 
     def factory(given: list[torch.Tensor]) -> torch.optim.Optimizer:
         return torch.optim.SGD(given, lr=0.25)
 
-    made = optimizers.bind(optimizers.get(factory), iter(parameters))
+    made = optimizers.named.bind(optimizers.get(factory), iter(parameters))
     assert made.param_groups[0]["lr"] == 0.25 and made.param_groups[0]["params"] == parameters
 
 
@@ -324,10 +324,10 @@ def test_hyperparameters_out_of_range(make_wrong: Callable[[], Any], message: st
 def test_bind_says_what_is_wrong() -> None:
     parameters = start()
     with pytest.raises(ValueError, match="no parameters to change"):
-        optimizers.bind(torch.optim.SGD, [])
+        optimizers.named.bind(torch.optim.SGD, [])
     with pytest.raises(ValueError, match="no parameters to change"):
-        optimizers.bind(optimizers.SGD(), [])
+        optimizers.named.bind(optimizers.SGD(), [])
     with pytest.raises(ValueError, match="this AdamW was made for other parameters than the model's 7"):
-        optimizers.bind(torch.optim.AdamW(start()), parameters)
+        optimizers.named.bind(torch.optim.AdamW(start()), parameters)
     with pytest.raises(TypeError, match="made a list of the parameters"):
-        optimizers.bind(list, parameters)
+        optimizers.named.bind(list, parameters)

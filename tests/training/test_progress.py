@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 import ostinato
-from ostinato.training import progress
+from ostinato.training.callbacks import progress
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import warnings
 from typing import Any
@@ -18,7 +17,7 @@ from ostinato.core.context import CONTEXT
 from ostinato.core.dtypes import to_tensor
 from ostinato.core.input_spec import InputSpec, check, check_tensors
 from ostinato.core.masks import attach, mask_of
-from ostinato.core.module import KerasModule
+from ostinato.core.module import KerasModule, once
 from ostinato.core.registry import deserialize_keras_object, nearest, serialize_keras_object
 from ostinato.core.shapes import as_shape, is_shape, normalise, shapes_of
 from ostinato.core.symbolic import (
@@ -108,7 +107,7 @@ class Layer(KerasModule):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "build" in cls.__dict__:
-            cls.build = _once(cls.__dict__["build"])  # type: ignore[method-assign]
+            cls.build = once(cls.__dict__["build"])  # type: ignore[method-assign]
         cls._call_signature = signature_of(cls.call)
         if "compute_mask" in cls.__dict__ and "_makes_mask" not in cls.__dict__:
             cls._makes_mask = True
@@ -385,32 +384,6 @@ def shapes_of_symbols(inputs: Nest) -> Nest:
     if not is_nested(inputs):
         return tuple(inputs.shape)
     return map_nest(lambda leaf: tuple(leaf.shape), inputs)
-
-
-def _once(build: Any) -> Any:
-    """`build` that runs once, and registers the weights it made and did not assign."""
-
-    @functools.wraps(build)
-    def built(self: Layer, *args: Any, **kwargs: Any) -> None:
-        if self._building:  # a subclass's build calling its parent's
-            return build(self, *args, **kwargs)
-        if self.built:
-            return None
-        self._building, pending = True, dict(self._pending)
-        try:
-            with torch.inference_mode(False):
-                build(self, *args, **kwargs)
-            self._register_pending()
-            if not self._trainable:
-                self.trainable = False
-            pending = {}
-        finally:
-            self._building, self._pending = False, pending  # after a failure the next build makes its weights anew
-        self._build_shape = args[0] if args else next(iter(kwargs.values()), None)
-        self.built = True
-        return None
-
-    return built
 
 
 def _has_data(layer: Layer) -> bool:

@@ -324,6 +324,32 @@ def _registering(init: Any) -> Any:
     return initialised
 
 
+def once(build: Any) -> Any:
+    """`build` that runs once, and registers the weights it made and did not assign."""
+
+    @functools.wraps(build)
+    def built(self: KerasModule, *args: Any, **kwargs: Any) -> None:
+        if self._building:  # a subclass's build calling its parent's
+            return build(self, *args, **kwargs)
+        if self.built:
+            return None
+        self._building, pending = True, dict(self._pending)
+        try:
+            with torch.inference_mode(False):
+                build(self, *args, **kwargs)
+            self._register_pending()
+            if not self._trainable:
+                self.trainable = False
+            pending = {}
+        finally:
+            self._building, self._pending = False, pending  # after a failure the next build makes its weights anew
+        self._build_shape = args[0] if args else next(iter(kwargs.values()), None)
+        self.built = True
+        return None
+
+    return built
+
+
 def _holds(value: Any, own: dict[int, OwnWeight]) -> bool:
     """Whether a list, tuple or dict has one of the module's own weights in it."""
     return isinstance(value, (list, tuple, dict)) and any(id(leaf) in own for leaf in walk(value))

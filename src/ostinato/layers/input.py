@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ostinato.core.drawing import input_symbol
 from ostinato.core.dtypes import as_dtype
 from ostinato.core.layer import Layer
-from ostinato.core.modules import input_symbol
 from ostinato.core.registry import builtin
 from ostinato.core.shapes import as_shape
 from ostinato.core.symbolic import SymbolicTensor

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from ostinato.core.drawing import close_inputs, open_inputs
 from ostinato.core.graph import Graph
 from ostinato.core.layer import Layer
 from ostinato.core.masks import mask_of
-from ostinato.core.modules import close_inputs, open_inputs
 from ostinato.core.registry import builtin, nearest
 from ostinato.core.shapes import is_shape, normalise
 from ostinato.core.symbolic import Operation, SymbolicTensor, TensorSpec, infer, symbolic_leaves
@@ -19,8 +19,8 @@ from ostinato.models.inputs import match_inputs
 from ostinato.models.summary import summarize
 from ostinato.recurrence.nests import Nest, flatten, map_nest
 from ostinato.training import loop
+from ostinato.training.callbacks.history import History
 from ostinato.training.compiled import Compiled, compile_for
-from ostinato.training.history import History
 
 
 @builtin("models")

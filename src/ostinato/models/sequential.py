@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from ostinato.core.drawing import close_inputs, drawing
 from ostinato.core.graph import Graph, call_masked
 from ostinato.core.masks import first_mask
-from ostinato.core.modules import close_inputs, drawing
 from ostinato.core.registry import builtin, deserialize_keras_object, serialize_keras_object
 from ostinato.core.shapes import as_shape, is_shape
 from ostinato.core.symbolic import SymbolicTensor

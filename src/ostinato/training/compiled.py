@@ -17,7 +17,10 @@ from ostinato.core.layer import Layer
 from ostinato.core.registry import nearest
 from ostinato.core.tracking import Weights
 from ostinato.recurrence.nests import Nest, describe, flatten, is_nested
-from ostinato.training import losses, metrics, optimizers
+from ostinato.training import metrics, optimizers
+from ostinato.training.losses.named import resolve_loss
+from ostinato.training.metrics.named import resolve_metric
+from ostinato.training.optimizers.named import bind
 
 
 def compile_for(model: Any, optimizer: Any, loss: Any, metric: Any) -> Compiled:
@@ -26,9 +29,9 @@ def compile_for(model: Any, optimizer: Any, loss: Any, metric: Any) -> Compiled:
         raise ValueError(f"{model.described}: metrics must be a list, a tuple or a dict, got {metric!r}.")
     for each in flatten(metric) if metric else ():  # shapes do not matter to whether a name is known
         if each is not None:
-            metrics.resolve_metric(each, (1,), (1, 2))
+            resolve_metric(each, (1,), (1, 2))
     for each in flatten(loss) if is_nested(loss) else [loss]:
-        found = losses.resolve_loss(each, (1,), (1, 2))
+        found = resolve_loss(each, (1,), (1, 2))
         if found is not None and found.reduction in ("none", None):
             raise ValueError(
                 f"{model.described}: {found} has reduction {found.reduction!r}, so it gives many values; fit minimises "
@@ -196,9 +199,9 @@ class Compiled:
         several_losses = sum(each.loss is not None for each in self._wanted) > 1
         means: list[tuple[str, Any]] = [("loss", self.total)]
         for wanted, t, p in zip(self._wanted, targets, outputs, strict=True):
-            loss = losses.resolve_loss(wanted.loss, t.shape, p.shape) if wanted.loss is not None else None
+            loss = resolve_loss(wanted.loss, t.shape, p.shape) if wanted.loss is not None else None
             mean = metrics.Mean() if several_losses and loss is not None else None
-            made = [metrics.resolve_metric(each, t.shape, p.shape).to(p.device) for each in wanted.metrics]
+            made = [resolve_metric(each, t.shape, p.shape).to(p.device) for each in wanted.metrics]
             used = {id(metric) for output in found for metric in output.metrics}
             made = [copy.deepcopy(each) if id(each) in used else each for each in made]  # one counts for one output
             found.append(Output(loss, mean, made))
@@ -273,7 +276,7 @@ class Compiled:
                     f"optimizer after adding layers or setting trainable."
                 )
             return optimizer
-        optimizer = optimizers.bind(optimizer, trainable)
+        optimizer = bind(optimizer, trainable)
         closure = inspect.signature(optimizer.step).parameters.get("closure")
         if closure is not None and closure.default is inspect.Parameter.empty:
             raise ValueError(f"{who}: {type(optimizer).__name__} evaluates the model many times a step; fit does once.")

@@ -14,10 +14,10 @@ from ostinato import random
 from ostinato.core.graph import call_masked
 from ostinato.core.weights import to_numpy
 from ostinato.recurrence.nests import Nest, describe, flatten, map_nest
+from ostinato.training.callbacks.history import History
+from ostinato.training.callbacks.progress import Silent, display
 from ostinato.training.compiled import Compiled
 from ostinato.training.data import Arrays
-from ostinato.training.history import History
-from ostinato.training.progress import Silent, display
 
 
 def fit(

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from ostinato.core import registry
-from ostinato.training import loss_functions as functions
-from ostinato.training.loss_base import Loss, LossFunctionWrapper
-from ostinato.training.loss_functions import (
+from ostinato.training.losses import functions
+from ostinato.training.losses.base import Loss, LossFunctionWrapper
+from ostinato.training.losses.functions import (
     binary_crossentropy,
     categorical_crossentropy,
     mean_squared_error,
     sparse_categorical_crossentropy,
 )
-from ostinato.training.tensors import fitted, task_of
+from ostinato.training.tensors import fitted
 
 
 @registry.builtin("losses")
@@ -180,91 +179,3 @@ class SparseCategoricalCrossentropy(_Crossentropy):
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """As in `Loss`, in one operation for logits."""
         return functions.sparse(y_true, y_pred, self.from_logits, None, self.axis, "mean")
-
-
-def get(identifier: Any) -> Any:
-    """The loss for a name, a config, a class or a callable; None stays None.
-
-    Args:
-        identifier: a name ("mse", "SparseCategoricalCrossentropy"), a config, a `Loss`, its class, or a function of
-            (y_true, y_pred).
-
-    Returns:
-        A `Loss` or a function.
-
-    Raises:
-        ValueError: for an unknown name, with the nearest known one, and for what is no loss.
-
-    Source:
-        Keras, `losses/__init__.py`.
-
-    Example:
-        >>> import ostinato
-        >>> ostinato.losses.get("mse") is ostinato.losses.mean_squared_error
-        True
-    """
-    return registry.resolve("losses", identifier)
-
-
-def serialize(loss: Any) -> Any:
-    """The config of a loss: of a function of the library, its name."""
-    return registry.serialize_keras_object(loss)
-
-
-def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The loss that `serialize` described. Raises ValueError for an unknown name."""
-    return registry.resolve("losses", config, custom_objects)
-
-
-def resolve_loss(identifier: Any, y_true_shape: Sequence[int], y_pred_shape: Sequence[int]) -> Loss | None:
-    """The `Loss` that `compile(loss=identifier)` means for targets and predictions of these shapes.
-
-    Args:
-        identifier: as for `get`; or "crossentropy" or "ce", which is binary for predictions of one number, sparse for
-            targets of a lower rank or of one number, and categorical else.
-        y_true_shape, y_pred_shape: with the batch.
-
-    Returns:
-        A `Loss`, a function's named as it was asked for; None for None.
-
-    Raises:
-        ValueError: as `get`.
-
-    Source:
-        Keras, `trainers/compile_utils.py`, `get_loss`.
-
-    Example:
-        >>> from ostinato.training.losses import resolve_loss
-        >>> resolve_loss("crossentropy", (32,), (32, 10))
-        <SparseCategoricalCrossentropy 'crossentropy'>
-    """
-    if isinstance(identifier, str) and identifier.lower() in ("crossentropy", "ce"):
-        found: Any = registry.find("losses", f"{task_of(y_true_shape, y_pred_shape)}_crossentropy")
-    else:
-        found = get(identifier)
-    if found is None or isinstance(found, Loss):
-        return found
-    named: dict[str, Any] = {"name": identifier} if isinstance(identifier, str) else {}
-    for quicker in (MeanSquaredError, BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy):
-        whole = quicker(**named)
-        if whole.fn is found:
-            return whole
-    return LossFunctionWrapper(found, **named)
-
-
-__all__ = [
-    "BinaryCrossentropy",
-    "CategoricalCrossentropy",
-    "Loss",
-    "LossFunctionWrapper",
-    "MeanSquaredError",
-    "SparseCategoricalCrossentropy",
-    "binary_crossentropy",
-    "categorical_crossentropy",
-    "deserialize",
-    "get",
-    "mean_squared_error",
-    "resolve_loss",
-    "serialize",
-    "sparse_categorical_crossentropy",
-]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ostinato.core import registry
-from ostinato.training.metric_base import MeanMetricWrapper, Metric
+from ostinato.training.metrics.base import MeanMetricWrapper, Metric
 from ostinato.training.tensors import as_tensor, same_rank
 
 
@@ -29,7 +29,7 @@ def accuracy(y_true: Any, y_pred: Any) -> Tensor:
         Keras, `metrics/accuracy_metrics.py`.
 
     Example:
-        >>> from ostinato.training.accuracy import accuracy
+        >>> from ostinato.training.metrics.accuracy import accuracy
         >>> accuracy([1, 2, 3], [1, 2, 4])
         tensor([1., 1., 0.])
     """

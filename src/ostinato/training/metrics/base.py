@@ -9,7 +9,7 @@ import torchmetrics
 from torch import Tensor
 
 from ostinato.core import registry
-from ostinato.training.loss_base import Loss, LossFunctionWrapper, goes_by_element
+from ostinato.training.losses.base import Loss, LossFunctionWrapper, goes_by_element
 from ostinato.training.tensors import as_float_dtype, as_mask, as_tensor, fitted, snake_case
 
 

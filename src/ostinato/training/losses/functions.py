@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ostinato.core import registry
-from ostinato.training.loss_base import by_element
+from ostinato.training.losses.base import by_element
 from ostinato.training.tensors import as_floating, as_targets, same_rank
 
 _EPSILON = 1e-7  # probabilities are kept this far from 0 and 1, as in Keras

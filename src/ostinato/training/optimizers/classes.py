@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable
 from math import sqrt
 from typing import Any
 
@@ -11,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ostinato.core import registry
-from ostinato.training.optimizer_base import Hyperparameter, Optimizer
+from ostinato.training.optimizers.base import Hyperparameter, Optimizer
 
 
 @registry.builtin("optimizers", "sgd")
@@ -227,97 +225,3 @@ class RMSprop(Optimizer):
             torch._foreach_sub_(parameters, velocities)
         else:
             torch._foreach_addcdiv_(parameters, grads, divisors, value=-rate)
-
-
-def get(identifier: Any) -> Any:
-    """The optimizer for a name, a config, a class or an object; None stays None.
-
-    Args:
-        identifier: a name in any case ("adam"), a config, an `Optimizer` or its class; an optimizer of torch's, with
-            its parameters; or what makes one from a list of parameters, such as `torch.optim.AdamW` or
-            `lambda parameters: torch.optim.SGD(parameters, lr=0.1)`.
-
-    Returns:
-        A torch optimizer, or what makes one from a list of parameters: `bind` tells them apart.
-
-    Raises:
-        ValueError: for an unknown name, with the nearest known one, and for what is no optimizer.
-
-    Source:
-        Keras, `optimizers/__init__.py`.
-
-    Example:
-        >>> import ostinato
-        >>> ostinato.optimizers.get("RMSProp")
-        RMSprop(learning_rate=0.001, rho=0.9, momentum=0.0, epsilon=1e-07, centered=False)
-    """
-    if isinstance(identifier, str):
-        identifier = _known(identifier)
-    elif isinstance(identifier, dict) and isinstance(identifier.get("class_name"), str):
-        identifier = {**identifier, "class_name": _known(identifier["class_name"])}
-    made = isinstance(identifier, torch.optim.Optimizer)
-    if made or (inspect.isclass(identifier) and not issubclass(identifier, Optimizer)):
-        return identifier  # a class of torch's makes an optimizer from parameters, and cannot without them
-    return registry.resolve("optimizers", identifier)
-
-
-def _known(name: str) -> str:
-    """The name in lower case if that is a built-in one."""
-    return name.lower() if name.lower() in registry.builtin_names("optimizers") else name
-
-
-def bind(optimizer: Any, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """What `get` gave, as an optimizer of these parameters.
-
-    Args:
-        optimizer: an `Optimizer`, which is built; a torch optimizer, which must have some of them; or what makes one.
-        parameters: floating tensors.
-
-    Returns:
-        The optimizer.
-
-    Raises:
-        ValueError: if there are no parameters, or the optimizer has others.
-        TypeError: if what was made is no torch optimizer.
-
-    Example:
-        >>> import torch
-        >>> from ostinato.training.optimizers import bind
-        >>> type(bind(torch.optim.AdamW, [torch.nn.Parameter(torch.ones(1))])).__name__
-        'AdamW'
-    """
-    given = list(parameters)
-    if isinstance(optimizer, Optimizer):
-        optimizer.build(given)
-        return optimizer
-    if not given:
-        raise ValueError(
-            "optimizer: there are no parameters to change. Has the model trainable weights, and is it built?"
-        )
-    made = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(given)
-    if not isinstance(made, torch.optim.Optimizer):
-        raise TypeError(
-            f"optimizer: {optimizer!r} made a {type(made).__name__} of the parameters, not a torch optimizer."
-        )
-    held = {id(each) for group in made.param_groups for each in group["params"]}
-    if held.isdisjoint(id(each) for each in given):
-        raise ValueError(
-            f"optimizer: this {type(made).__name__} was made for other parameters than the model's {len(given)}. Make "
-            f"it from model.parameters(), after the model is built."
-        )
-    return made
-
-
-def serialize(optimizer: Any) -> Any:
-    """The config of an optimizer, without its state and parameters."""
-    return registry.serialize_keras_object(optimizer)
-
-
-def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The optimizer that `serialize` described. Raises ValueError for an unknown name."""
-    if isinstance(config, dict) and isinstance(config.get("class_name"), str):
-        config = {**config, "class_name": _known(config["class_name"])}
-    return registry.resolve("optimizers", config, custom_objects)
-
-
-__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "bind", "deserialize", "get", "serialize"]

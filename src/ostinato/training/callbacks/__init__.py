@@ -1,0 +1,7 @@
+"""What `fit` reports to."""
+
+from ostinato.training.callbacks.history import History
+
+__all__ = [
+    "History",
+]
