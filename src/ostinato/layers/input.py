@@ -14,7 +14,12 @@ from ostinato.core.symbolic import SymbolicTensor
 
 @builtin("layers")
 class InputLayer(Layer):
-    """What stands for an input in a model; made by `Input`."""
+    """What stands for an input in a model; made by `Input`, whose arguments it takes, and first in its layers.
+
+    >>> import ostinato
+    >>> ostinato.layers.InputLayer(shape=(28,)).symbol.shape
+    (None, 28)
+    """
 
     supports_masking = True
 

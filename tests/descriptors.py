@@ -1,0 +1,115 @@
+"""How to make each exported layer and what to call it on: a table for tests that every layer has to pass.
+
+A new layer gets its rows here in the commit that exports it; `tests/layers/test_every_layer.py` fails otherwise.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ostinato.core.shapes import is_shape
+from ostinato.recurrence.nests import map_nest
+
+
+@dataclasses.dataclass(frozen=True)
+class Descriptor:
+    """A way to make a layer, and examples of its inputs.
+
+    make: `make(layers, **options)`, where layers is `ostinato.layers` or `keras.layers`, and the options (`dtype`) go
+    to every layer that is made.
+    inputs: a nest (lists) of shapes (tuples), without the batch. states: the same, of a cell's states.
+    below: the inputs are whole numbers from 0 to below - 1; normal floats if 0.
+    mask: whether the layer does something with a mask `(batch, time)` of its input; a list for a list of inputs.
+    apart: why values are not compared with those of Keras's layer of the same name; empty where they are.
+    """
+
+    make: Callable[..., Any]
+    inputs: Any
+    states: Any = None
+    below: int = 0
+    mask: Any = False
+    apart: str = ""
+
+    def example(self, batch: int = 3, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
+        """Inputs, the same for the same seed."""
+        generator = torch.Generator().manual_seed(seed)
+        return map_nest(lambda shape: self._draw((batch, *shape), dtype, generator), self.inputs, is_shape)
+
+    def example_states(self, batch: int = 3, dtype: torch.dtype = torch.float32) -> tuple[Any, ...]:
+        """What follows the inputs in a call: a cell's states, or nothing."""
+        if self.states is None:
+            return ()
+        generator = torch.Generator().manual_seed(77)
+        return (
+            map_nest(lambda shape: torch.randn(batch, *shape, generator=generator).to(dtype), self.states, is_shape),
+        )
+
+    def example_masks(self, batch: int = 3) -> list[torch.Tensor | None]:
+        """A mask with gaps for each input that takes one; no row is without steps."""
+        shapes = [self.inputs] if is_shape(self.inputs) else self.inputs
+        wanted = self.mask if isinstance(self.mask, list) else [self.mask] * len(shapes)
+        generator = torch.Generator().manual_seed(5)
+        masks: list[torch.Tensor | None] = []
+        for shape, want in zip(shapes, wanted, strict=True):
+            used = torch.rand(batch, *shape[:1], generator=generator) < 0.6
+            masks.append(used.index_fill(1, torch.tensor([len(masks)]), True) if want else None)
+        return masks
+
+    def _draw(self, shape: tuple[int, ...], dtype: torch.dtype, generator: torch.Generator) -> torch.Tensor:
+        if self.below:
+            return torch.randint(self.below, shape, generator=generator)
+        return torch.randn(shape, generator=generator).to(dtype)
+
+
+SEQUENCE = (5, 4)
+
+DESCRIPTORS: dict[str, Descriptor] = {
+    # -- recurrent layers --
+    "LSTM": Descriptor(lambda layers, **o: layers.LSTM(3, **o), SEQUENCE, mask=True),
+    "LSTM, sequences and states": Descriptor(
+        lambda layers, **o: layers.LSTM(3, return_sequences=True, return_state=True, **o), SEQUENCE, mask=True
+    ),
+    "GRU": Descriptor(lambda layers, **o: layers.GRU(3, return_sequences=True, **o), SEQUENCE, mask=True),
+    "SimpleRNN": Descriptor(lambda layers, **o: layers.SimpleRNN(3, use_bias=False, **o), SEQUENCE, mask=True),
+    "RNN": Descriptor(
+        lambda layers, **o: layers.RNN(layers.GRUCell(3, **o), return_sequences=True), SEQUENCE, mask=True
+    ),
+    "RNN, two cells": Descriptor(
+        lambda layers, **o: layers.RNN([layers.GRUCell(3, **o), layers.LSTMCell(2, **o)]), SEQUENCE, mask=True
+    ),
+    "Bidirectional": Descriptor(
+        lambda layers, **o: layers.Bidirectional(layers.LSTM(3, return_sequences=True, **o)), SEQUENCE, mask=True
+    ),
+    "Bidirectional, sum of the last": Descriptor(
+        lambda layers, **o: layers.Bidirectional(layers.GRU(3, **o), merge_mode="sum"), SEQUENCE, mask=True
+    ),
+    # -- cells --
+    "LSTMCell": Descriptor(lambda layers, **o: layers.LSTMCell(3, **o), (4,), states=[(3,), (3,)]),
+    "GRUCell": Descriptor(lambda layers, **o: layers.GRUCell(3, reset_after=False, **o), (4,), states=[(3,)]),
+    "SimpleRNNCell": Descriptor(lambda layers, **o: layers.SimpleRNNCell(3, **o), (4,), states=[(3,)]),
+    "StackedRNNCells": Descriptor(
+        lambda layers, **o: layers.StackedRNNCells([layers.GRUCell(3, **o), layers.LSTMCell(2, **o)]),
+        (4,),
+        states=[(3,), [(2,), (2,)]],
+    ),
+    # -- core layers --
+    "Dense": Descriptor(lambda layers, **o: layers.Dense(3, activation="tanh", **o), SEQUENCE, mask=True),
+    "Embedding": Descriptor(lambda layers, **o: layers.Embedding(9, 4, **o), (5,), below=9),
+    "Embedding, mask_zero": Descriptor(lambda layers, **o: layers.Embedding(9, 4, mask_zero=True, **o), (5,), below=9),
+    "Masking": Descriptor(lambda layers, **o: layers.Masking(0.5, **o), SEQUENCE),
+    "InputLayer": Descriptor(
+        lambda layers, **o: layers.InputLayer(shape=SEQUENCE, **o), SEQUENCE, apart="Keras's is not called on values"
+    ),
+    # -- normalization and regularization --
+    "BatchNormalization": Descriptor(lambda layers, **o: layers.BatchNormalization(**o), SEQUENCE, mask=True),
+    "BatchNormalization, axis 1": Descriptor(lambda layers, **o: layers.BatchNormalization(axis=1, **o), SEQUENCE),
+    "Dropout": Descriptor(lambda layers, **o: layers.Dropout(0.5, **o), SEQUENCE, mask=True),
+}
+"""By the name of the class, and after a comma what is special about the row."""
+
+
+def class_name(label: str) -> str:
+    """The class that a row of the table is about."""
+    return label.partition(",")[0]
