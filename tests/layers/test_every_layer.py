@@ -23,7 +23,12 @@ LAYERS = [
 CALLED_ALONE = [label for label, each in DESCRIPTORS.items() if each.states is None]
 MASKED = {label: [False, True] if each.mask else [False] for label, each in DESCRIPTORS.items()}
 ON_FLOATS = [(label, masked) for label, each in DESCRIPTORS.items() if not each.below for masked in MASKED[label]]
-IN_KERAS = [label for label, each in DESCRIPTORS.items() if not each.apart and hasattr(keras.layers, class_name(label))]
+IN_KERAS = [
+    (label, masked)
+    for label, each in DESCRIPTORS.items()
+    if not each.apart and hasattr(keras.layers, class_name(label))
+    for masked in MASKED[label]
+]
 
 
 def built(label, **options):
