@@ -13,7 +13,8 @@ import torch
 from ostinato import layers, losses, models, random
 from ostinato.datasets import digits
 from ostinato.layers.explain import explain
-from ostinato.plots.training import draw_run, require_matplotlib
+from ostinato.plots.canvas import require_matplotlib
+from ostinato.plots.training import draw_run
 
 PHASES = ((0.01, 10), (0.001, 5))
 """(learning rate, epochs) of the demo: fast at first, then fine."""

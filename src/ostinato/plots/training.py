@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ostinato.files.atomic import atomic_writer
+from ostinato.plots.canvas import require_matplotlib, save
+from ostinato.plots.history import draw_curves
 
 WIDTH, CURVES, ROW, HEADING = 10.0, 3.7, 1.2, 0.4
 """Inches: of the picture, of the curves' height, of a row of images with their titles, of the line above the images."""
@@ -30,39 +31,24 @@ def draw_run(
     width)`; labels, predictions: n each. A wrong prediction is red and says what was right. The file is written whole
     or not at all. Raises ModuleNotFoundError, naming the extra to install, without matplotlib.
     """
-    figure = run_figure(history, images, labels, predictions)
-    with atomic_writer(path) as file:
-        figure.savefig(file, format="png", dpi=110)
+    save(run_figure(history, images, labels, predictions), path, dpi=110)
 
 
 def run_figure(
     history: Mapping[str, Sequence[float]], images: np.ndarray, labels: Sequence[int], predictions: Sequence[int]
 ) -> Any:
     """The matplotlib figure that `draw_run` writes; arguments and errors as there."""
-    figure_class, whole_numbers = require_matplotlib()
+    matplotlib = require_matplotlib()
     rows = -(-len(images) // PER_ROW)
     strip = HEADING + ROW * rows if rows else 0.0
-    figure = figure_class(figsize=(WIDTH, CURVES + strip), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(WIDTH, CURVES + strip), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     top, bottom = figure.subfigures(2, 1, height_ratios=[CURVES, strip]) if rows else (figure, None)
     for axis, name in zip(top.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        _draw_curves(axis, history, name)
-        axis.xaxis.set_major_locator(whole_numbers(integer=True, min_n_ticks=1))
+        draw_curves(axis, history, name, "test")
     if bottom is not None:
         _draw_images(bottom, images, labels, predictions, rows)
     return figure
-
-
-def _draw_curves(axis: Any, history: Mapping[str, Sequence[float]], name: str) -> None:
-    """One quantity by epoch, in training and on the test data, as far as it was recorded."""
-    for key, label, style in ((name, "training", "-"), (f"val_{name}", "test", "--")):
-        if key in history:
-            epochs = range(1, len(history[key]) + 1)
-            axis.plot(epochs, history[key], style, marker="o", markersize=3, label=label)
-    axis.set(xlabel="epoch", title=name)
-    axis.grid(alpha=0.3)
-    if axis.lines:
-        axis.legend()
 
 
 def _draw_images(figure: Any, images: np.ndarray, labels: Sequence[int], predictions: Sequence[int], rows: int) -> None:
@@ -75,15 +61,3 @@ def _draw_images(figure: Any, images: np.ndarray, labels: Sequence[int], predict
         title, color = (str(read), "black") if digit == read else (f"{read} (is {digit})", "tab:red")
         axis.imshow(image, cmap="gray_r")
         axis.set_title(title, color=color)
-
-
-def require_matplotlib() -> tuple[Any, Any]:
-    """Matplotlib's Figure, without pyplot: no window, no global state; and the ticks of an axis of whole numbers."""
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 (the optional dependency of this room)
-        from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "pictures need matplotlib, which is not installed; install it with: pip install 'ostinato[plots]'"
-        ) from error
-    return Figure, MaxNLocator

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
+
+from ostinato.plots.history import plot_history
 
 
 class History:
@@ -22,3 +25,11 @@ class History:
         self.epoch.append(epoch)
         for name, value in logs.items():
             self.history.setdefault(name, []).append(value)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Draw the learning curves, training beside validation, and write them as a PNG if a path is given.
+
+        Returns the matplotlib Figure. Raises ValueError if no epoch was recorded, and ModuleNotFoundError, naming the
+        extra to install, without matplotlib.
+        """
+        return plot_history(self.history, path, self.params.get("validation_freq"))
