@@ -97,6 +97,31 @@ def same_rank(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     return first, second
 
 
+def same_shape(y_true: Tensor, y_pred: Tensor, who: str, hint: str = "") -> tuple[Tensor, Tensor]:
+    """Targets and predictions in the dtype of the predictions and in one shape `(batch, ...)`.
+
+    Either may lack a last axis of size 1. Nothing else is broadcast: that hides targets of a wrong shape.
+    Raises ValueError, naming both shapes, if they differ; `hint` ends the message.
+    """
+    y_true = y_true.to(y_pred.dtype)
+    if y_true.shape == y_pred.shape and y_pred.dim():
+        return y_true, y_pred
+    shapes = tuple(y_true.shape), tuple(y_pred.shape)
+    y_true, y_pred = same_rank(y_true, y_pred)
+    if y_true.shape != y_pred.shape or not y_pred.dim():
+        raise ValueError(
+            f"{who}: y_true has shape {shapes[0]} and y_pred {shapes[1]}; both must be (batch, ...), and the same, but "
+            f"for a last axis of size 1.{hint}"
+        )
+    return y_true, y_pred
+
+
+def paired(y_true: Any, y_pred: Any, who: str, hint: str = "") -> tuple[Tensor, Tensor]:
+    """Targets and predictions, tensors or arrays, as floating tensors of one dtype and shape; see `same_shape`."""
+    y_pred = as_floating(y_pred)
+    return same_shape(as_targets(y_true, y_pred), y_pred, who, hint)
+
+
 def fitted(given: Tensor, values: Tensor, who: str, what: str) -> tuple[Tensor, Tensor]:
     """(given, values), so that weights or a mask, aligned with the values from the batch on, broadcast to them.
 

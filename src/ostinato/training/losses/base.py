@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from ostinato.core import registry
+from ostinato.training.losses.traits import goes_by_element as goes_by_element
+from ostinato.training.losses.traits import traits_of
 from ostinato.training.tensors import (
     as_float_dtype,
     as_mask,
@@ -16,29 +17,12 @@ from ostinato.training.tensors import (
     as_targets,
     as_tensor,
     fitted,
-    neutral,
     same_rank,
     snake_case,
 )
 
 _MEANS = ("sum_over_batch_size", "mean")
 _REDUCTIONS = (*_MEANS, "sum", "mean_with_sample_weight", "none", None)
-_BY_ELEMENT: list[Any] = []
-
-
-def by_element(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Mark a loss function whose value for a step depends on nothing but that step.
-
-    What stands in its masked steps is replaced before it is called, so that neither a label out of range nor a NaN
-    there matters.
-    """
-    _BY_ELEMENT.append(function)
-    return function
-
-
-def goes_by_element(function: Any) -> bool:
-    """Whether a function was marked with `by_element`."""
-    return any(function is each for each in _BY_ELEMENT)
 
 
 class Loss:
@@ -200,7 +184,7 @@ class LossFunctionWrapper(Loss):
             )
         super().__init__(name or snake_case(getattr(self.fn, "__name__", type(self.fn).__name__)), reduction, dtype)
         self._fn_kwargs = kwargs
-        self._by_element = goes_by_element(self.fn)
+        self._known = traits_of(self.fn)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """What the function gives."""
@@ -210,7 +194,7 @@ class LossFunctionWrapper(Loss):
         return values
 
     def prepare(self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-        """As in `Loss`; and nothing that is masked is left for a loss that goes by element."""
+        """As in `Loss`; and what is masked counts for nothing, where the function's `Traits` know how."""
         y_true, y_pred, mask = super().prepare(y_true, y_pred, sample_weight, mask)
         if y_pred.shape[-1:] == (1,) and y_true.shape == y_pred.shape[:-1]:
             # Weights or a mask for each step need a value for each step: the targets gain the axis that Keras takes
@@ -218,9 +202,15 @@ class LossFunctionWrapper(Loss):
             given = [as_tensor(each) for each in (sample_weight, mask) if each is not None]
             if any(each.dim() > 1 and each.shape[1] > 1 for each in given):
                 y_true = y_true.unsqueeze(-1)
-        if mask is not None and self._by_element and y_pred.dim() > 1:
-            y_true, y_pred = neutral(y_true, y_pred, mask, self._fn_kwargs.get("axis", -1), str(self))
-        return y_true, y_pred, mask
+        if self._known.absent is None:
+            return y_true, y_pred, mask
+        return self._known.absent(y_true, y_pred, mask, str(self), **self._fn_kwargs)
+
+    def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """As in `Loss`, in fewer operations where the function has them."""
+        if self._known.mean is None:
+            return super().mean(y_true, y_pred)
+        return self._known.mean(y_true, y_pred, **self._fn_kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -233,3 +223,15 @@ class LossFunctionWrapper(Loss):
         if isinstance(config.get("fn"), dict):
             config = {**config, "fn": registry.resolve("losses", config["fn"])}
         return cls(**config)
+
+
+class FunctionLoss(LossFunctionWrapper):
+    """A loss of the library: a function of its own, whose options are the constructor's, attributes, and its config."""
+
+    def __init__(self, fn: Any, reduction: str | None, name: str, dtype: Any, **options: Any) -> None:
+        super().__init__(fn, reduction, name, dtype, **options)
+        vars(self).update(options)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**Loss.get_config(self), **registry.serialize_keras_object(self._fn_kwargs)}

@@ -7,12 +7,6 @@ from typing import Any
 
 from ostinato.core import registry
 from ostinato.training.losses.base import Loss, LossFunctionWrapper
-from ostinato.training.losses.classes import (
-    BinaryCrossentropy,
-    CategoricalCrossentropy,
-    MeanSquaredError,
-    SparseCategoricalCrossentropy,
-)
 from ostinato.training.tensors import task_of
 
 
@@ -69,8 +63,9 @@ def resolve_loss(identifier: Any, y_true_shape: Sequence[int], y_pred_shape: Seq
 
     Example:
         >>> from ostinato.training.losses.named import resolve_loss
-        >>> resolve_loss("crossentropy", (32,), (32, 10))
-        <SparseCategoricalCrossentropy 'crossentropy'>
+        >>> loss = resolve_loss("crossentropy", (32,), (32, 10))
+        >>> loss, loss.fn.__name__
+        (<LossFunctionWrapper 'crossentropy'>, 'sparse_categorical_crossentropy')
     """
     if isinstance(identifier, str) and identifier.lower() in ("crossentropy", "ce"):
         found: Any = registry.find("losses", f"{task_of(y_true_shape, y_pred_shape)}_crossentropy")
@@ -79,8 +74,4 @@ def resolve_loss(identifier: Any, y_true_shape: Sequence[int], y_pred_shape: Seq
     if found is None or isinstance(found, Loss):
         return found
     named: dict[str, Any] = {"name": identifier} if isinstance(identifier, str) else {}
-    for quicker in (MeanSquaredError, BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy):
-        whole = quicker(**named)
-        if whole.fn is found:
-            return whole
     return LossFunctionWrapper(found, **named)

@@ -1,0 +1,372 @@
+"""Crossentropies: how surprising the labels are under the predicted probabilities."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ostinato.core import registry
+from ostinato.training.losses.base import FunctionLoss
+from ostinato.training.losses.traits import steps_apart, traits
+from ostinato.training.tensors import as_floating, as_targets, fitted, paired, same_shape
+
+_EPSILON = 1e-7  # probabilities are kept this far from 0 and 1, as in Keras
+_NO_CLASS = -(2**62) - 1  # torch leaves one label out, -100 if nobody says otherwise; here one that nobody means
+_FOR_WHOLE_NUMBERS = " For whole numbers as labels there is sparse_categorical_crossentropy."
+
+
+def _binary(
+    y_true: Tensor,
+    y_pred: Tensor,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+    reduction: str = "none",
+) -> Tensor:
+    """The values of `binary_crossentropy`, each ("none") or their mean."""
+    check_smoothing(label_smoothing, "binary_crossentropy")
+    y_true, y_pred = same_shape(y_true, y_pred, "binary_crossentropy")
+    if label_smoothing:
+        y_true = y_true * (1 - label_smoothing) + label_smoothing / 2
+    if from_logits:
+        values = functional.binary_cross_entropy_with_logits(y_pred, y_true, reduction=reduction)
+    else:
+        values = functional.binary_cross_entropy(y_pred.clamp(_EPSILON, 1 - _EPSILON), y_true, reduction=reduction)
+    return values if reduction == "mean" else values.mean(axis)
+
+
+def _categorical(
+    y_true: Tensor,
+    y_pred: Tensor,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+    reduction: str = "none",
+) -> Tensor:
+    """The values of `categorical_crossentropy`, each ("none") or their mean."""
+    check_smoothing(label_smoothing, "categorical_crossentropy")
+    y_true, y_pred = same_shape(y_true, y_pred, "categorical_crossentropy", _FOR_WHOLE_NUMBERS)
+    y_true, y_pred = _last(y_true, axis), _last(y_pred, axis)
+    classes = y_pred.shape[-1]
+    warn_of_one_class(y_pred, "categorical_crossentropy")
+    if from_logits:
+        rows, targets = _rows(y_pred), _rows(y_true)
+        values = functional.cross_entropy(rows, targets, reduction=reduction, label_smoothing=label_smoothing)
+        return values if reduction == "mean" else values.reshape(y_pred.shape[:-1])
+    if label_smoothing:
+        y_true = y_true * (1 - label_smoothing) + label_smoothing / classes
+    share = y_pred / y_pred.sum(-1, keepdim=True)
+    values = -(y_true * share.clamp(_EPSILON, 1 - _EPSILON).log()).sum(-1)
+    return values.mean() if reduction == "mean" else values
+
+
+def _sparse(
+    y_true: Tensor,
+    y_pred: Tensor,
+    from_logits: bool = False,
+    ignore_class: int | None = None,
+    axis: int = -1,
+    reduction: str = "none",
+) -> Tensor:
+    """The values of `sparse_categorical_crossentropy`, each ("none") or their mean."""
+    wanted, y_pred = _labels(y_true, y_pred, axis)
+    ignored = None
+    if ignore_class is not None:
+        ignored = wanted == ignore_class
+        wanted, y_pred = wanted.masked_fill(ignored, 0), y_pred.masked_fill(ignored.unsqueeze(-1), 1)
+    try:
+        if from_logits:
+            values = functional.cross_entropy(
+                _rows(y_pred), wanted.reshape(-1), ignore_index=_NO_CLASS, reduction=reduction
+            )
+            values = values if reduction == "mean" else values.reshape(wanted.shape)
+        else:
+            picked = y_pred.gather(-1, wanted.unsqueeze(-1)).squeeze(-1)
+            values = -(picked / y_pred.sum(-1)).clamp(_EPSILON, 1 - _EPSILON).log()
+            values = values.mean() if reduction == "mean" else values
+    except (IndexError, RuntimeError) as error:
+        _tell_labels(wanted, y_pred.shape[-1], error)
+        raise
+    return values if ignored is None else values.masked_fill(ignored, 0)
+
+
+def _counted_apart(
+    y_true: Tensor,
+    y_pred: Tensor,
+    mask: Tensor | None,
+    who: str,
+    *,
+    ignore_class: int | None = None,
+    axis: int = -1,
+    **options: Any,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """As `steps_apart`; and what `ignore_class` leaves out is masked."""
+    if ignore_class is not None:
+        kept = _labels(y_true, y_pred, axis)[0] != ignore_class
+        mask = kept if mask is None else fitted(mask, kept, who, "mask")[0] & kept
+    return steps_apart(y_true, y_pred, mask, who, axis=axis)
+
+
+@registry.builtin("losses", "binary_crossentropy", "bce", "BCE")
+@traits(steps_apart, functools.partial(_binary, reduction="mean"))
+def binary_crossentropy(
+    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
+) -> Tensor:
+    """`mean(-y log(p) - (1 - y) log(1 - p))` along `axis`, p the predicted probability of 1.
+
+    Args:
+        y_true: labels, 0, 1 or between, of the shape of `y_pred`; either may lack a last axis of size 1.
+        y_pred: tensor or array `(batch, ..., labels)`: probabilities, or with `from_logits` their logits.
+        from_logits: whether p is `sigmoid(y_pred)`.
+        label_smoothing: s in [0, 1]; labels become `y (1 - s) + s / 2`.
+        axis: along which to take the mean.
+
+    Returns:
+        `(batch, ...)`, in the dtype of `y_pred`; float32 for whole numbers and lists.
+
+    Raises:
+        ValueError: if the shapes differ, or `label_smoothing` is outside [0, 1].
+
+    Source:
+        Keras, `losses/losses.py`; probabilities are kept 1e-7 away from 0 and 1.
+
+    Example:
+        >>> import ostinato
+        >>> ostinato.losses.binary_crossentropy([[0.0, 1.0]], [[0.4, 0.6]])
+        tensor([0.5108])
+    """
+    y_true, y_pred = paired(y_true, y_pred, "binary_crossentropy")
+    return _binary(y_true, y_pred, from_logits, label_smoothing, axis)
+
+
+@registry.builtin("losses")
+@traits(steps_apart, functools.partial(_categorical, reduction="mean"))
+def categorical_crossentropy(
+    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
+) -> Tensor:
+    """`-sum(y log(p))` along `axis`, p the predicted probabilities of the classes.
+
+    Args:
+        y_true: tensor or array of the shape of `y_pred`: one-hot labels, or probabilities.
+        y_pred: tensor or array `(batch, ..., classes)`: probabilities, which are divided by their sum, or with
+            `from_logits` their logits.
+        from_logits: whether p is `softmax(y_pred)`.
+        label_smoothing: s in [0, 1]; labels become `y (1 - s) + s / classes`.
+        axis: of the classes.
+
+    Returns:
+        `(batch, ...)`, in the dtype of `y_pred`; float32 for whole numbers and lists.
+
+    Raises:
+        ValueError: if the shapes differ, or `label_smoothing` is outside [0, 1].
+
+    Source:
+        Keras, `losses/losses.py`; probabilities are kept 1e-7 away from 0 and 1.
+
+    Example:
+        >>> import ostinato
+        >>> ostinato.losses.categorical_crossentropy([[0, 1], [1, 0]], [[0.1, 0.9], [0.5, 0.5]])
+        tensor([0.1054, 0.6931])
+    """
+    y_true, y_pred = paired(y_true, y_pred, "categorical_crossentropy", _FOR_WHOLE_NUMBERS)
+    return _categorical(y_true, y_pred, from_logits, label_smoothing, axis)
+
+
+@registry.builtin("losses")
+@traits(_counted_apart, functools.partial(_sparse, reduction="mean"))
+def sparse_categorical_crossentropy(
+    y_true: Any, y_pred: Any, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
+) -> Tensor:
+    """`-log(p[y])`, p the predicted probabilities of the classes and y the number of the right one.
+
+    Args:
+        y_true: whole numbers from 0 to classes - 1, of any dtype: `(batch, ...)`, or with a last axis of size 1.
+        y_pred: tensor or array `(batch, ..., classes)`: probabilities, which are divided by their sum, or with
+            `from_logits` their logits.
+        from_logits: whether p is `softmax(y_pred)`.
+        ignore_class: a label, one out of range too, whose value is 0.
+        axis: of the classes.
+
+    Returns:
+        `(batch, ...)`, in the dtype of `y_pred`; float32 for whole numbers and lists.
+
+    Raises:
+        ValueError: if the shapes do not fit, or a label is not a whole number from 0 to classes - 1. (The last is told
+            on the CPU; a GPU has its own way, a failed device-side assertion.)
+
+    Source:
+        Keras, `losses/losses.py`; probabilities are kept 1e-7 away from 0 and 1.
+
+    Example:
+        >>> import ostinato
+        >>> ostinato.losses.sparse_categorical_crossentropy([1, 0], [[0.1, 0.9], [0.5, 0.5]])
+        tensor([0.1054, 0.6931])
+    """
+    y_pred = as_floating(y_pred)
+    return _sparse(as_targets(y_true, y_pred), y_pred, from_logits, ignore_class, axis)
+
+
+def check_smoothing(label_smoothing: float, who: str) -> None:
+    """Raise ValueError unless `label_smoothing` is in [0, 1]."""
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"{who}: label_smoothing must be in [0, 1], got {label_smoothing!r}.")
+
+
+def warn_of_one_class(y_pred: Tensor, who: str) -> None:
+    """Warn if predictions, classes last, have one class: nothing is learned of it."""
+    if y_pred.shape[-1] == 1:
+        warnings.warn(
+            f"{who} of one class is always 0 (y_pred has shape {tuple(y_pred.shape)}): for two classes in one number "
+            f"there is binary_crossentropy.",
+            stacklevel=4,
+        )
+
+
+def _labels(y_true: Tensor, y_pred: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Labels as int64 without the axis of the classes, and predictions with that axis last."""
+    shapes = tuple(y_true.shape), tuple(y_pred.shape)
+    if not y_pred.dim():
+        raise ValueError("sparse_categorical_crossentropy: y_pred is a scalar; it must be (batch, ..., classes).")
+    if len(shapes[0]) == len(shapes[1]) and shapes[0][axis] == 1:
+        y_true = y_true.squeeze(axis)
+    y_pred = _last(y_pred, axis)
+    if y_true.shape != y_pred.shape[:-1]:
+        raise ValueError(
+            f"sparse_categorical_crossentropy: y_true has shape {shapes[0]} and y_pred {shapes[1]}; each prediction "
+            f"needs one whole number, so y_true must have shape {tuple(y_pred.shape[:-1])}. For one-hot labels there "
+            f"is categorical_crossentropy."
+        )
+    wanted = y_true.long()
+    if y_true.is_floating_point() and y_true.device.type == "cpu" and not torch.equal(wanted.to(y_true), y_true):
+        wrong = y_true[wanted.to(y_true) != y_true][0].item()
+        raise ValueError(f"sparse_categorical_crossentropy: labels must be whole numbers, got {wrong}.")
+    return wanted, y_pred
+
+
+def _last(tensor: Tensor, axis: int) -> Tensor:
+    """The tensor with `axis` last."""
+    return tensor if axis in (-1, tensor.dim() - 1) else tensor.movedim(axis, -1)
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """The tensor as a matrix, its last axis kept."""
+    return tensor if tensor.dim() == 2 else tensor.unsqueeze(0).flatten(0, -2)
+
+
+def _tell_labels(labels: Tensor, classes: int, error: Exception) -> None:
+    """Raise ValueError if labels out of range are what torch's error is about."""
+    if labels.device.type == "cpu" and labels.numel():
+        low, high = (int(each) for each in labels.aminmax())
+        if low < 0 or high >= classes:
+            raise ValueError(
+                f"sparse_categorical_crossentropy: y_pred has {classes} classes, so labels must be from 0 to "
+                f"{classes - 1}; got labels from {low} to {high}. A mask or ignore_class leaves labels out; more "
+                f"classes need a wider last layer."
+            ) from error
+
+
+@registry.builtin("losses")
+class BinaryCrossentropy(FunctionLoss):
+    """The loss of `binary_crossentropy`.
+
+    Args:
+        from_logits, label_smoothing, axis: as for `binary_crossentropy`.
+        reduction, name, dtype: as for `Loss`.
+
+    Raises:
+        ValueError: if `label_smoothing` is outside [0, 1].
+
+    Source:
+        Keras, `losses/losses.py`.
+
+    Example:
+        >>> import ostinato, torch
+        >>> ostinato.losses.BinaryCrossentropy(from_logits=True)(torch.tensor([0, 1]), torch.zeros(2, 1))
+        tensor(0.6931)
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "binary_crossentropy",
+        dtype: Any = None,
+    ) -> None:
+        check_smoothing(label_smoothing, f"{type(self).__name__} {name!r}")
+        options = {"from_logits": from_logits, "label_smoothing": label_smoothing, "axis": axis}
+        super().__init__(binary_crossentropy, reduction, name, dtype, **options)
+
+
+@registry.builtin("losses")
+class CategoricalCrossentropy(FunctionLoss):
+    """The loss of `categorical_crossentropy`, for one-hot labels.
+
+    Args:
+        from_logits, label_smoothing, axis: as for `categorical_crossentropy`.
+        reduction, name, dtype: as for `Loss`.
+
+    Raises:
+        ValueError: if `label_smoothing` is outside [0, 1].
+
+    Source:
+        Keras, `losses/losses.py`.
+
+    Example:
+        >>> import ostinato, torch
+        >>> ostinato.losses.CategoricalCrossentropy(from_logits=True)(torch.eye(2), torch.zeros(2, 2))
+        tensor(0.6931)
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "categorical_crossentropy",
+        dtype: Any = None,
+    ) -> None:
+        check_smoothing(label_smoothing, f"{type(self).__name__} {name!r}")
+        options = {"from_logits": from_logits, "label_smoothing": label_smoothing, "axis": axis}
+        super().__init__(categorical_crossentropy, reduction, name, dtype, **options)
+
+
+@registry.builtin("losses")
+class SparseCategoricalCrossentropy(FunctionLoss):
+    """The loss of `sparse_categorical_crossentropy`, for whole numbers as labels.
+
+    Args:
+        from_logits, axis: as for `sparse_categorical_crossentropy`.
+        ignore_class: a label, one out of range too, that does not count: as if it were masked.
+        reduction, name, dtype: as for `Loss`.
+
+    Source:
+        Keras, `losses/losses.py`.
+
+    Example:
+        >>> import ostinato, torch
+        >>> loss = ostinato.losses.SparseCategoricalCrossentropy(from_logits=True)
+        >>> loss(torch.tensor([1, 0]), torch.zeros(2, 10))
+        tensor(2.3026)
+        >>> loss(torch.tensor([[1, 0]]), torch.zeros(1, 2, 10), mask=torch.tensor([[True, False]]))
+        tensor(2.3026)
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        axis: int = -1,
+        name: str = "sparse_categorical_crossentropy",
+        dtype: Any = None,
+    ) -> None:
+        options = {"from_logits": from_logits, "ignore_class": ignore_class, "axis": axis}
+        super().__init__(sparse_categorical_crossentropy, reduction, name, dtype, **options)

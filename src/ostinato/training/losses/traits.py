@@ -1,0 +1,67 @@
+"""What a loss knows of its function: how masked steps are made to count for nothing, and a quicker mean."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from ostinato.training.tensors import neutral
+
+F = TypeVar("F", bound=Callable[..., Tensor])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Traits:
+    """What is known of a loss function beside its values.
+
+    absent: `(y_true, y_pred, mask, who, **options) -> (y_true, y_pred, mask)`: what stands in masked steps replaced by
+        what counts for nothing, and the mask of the function's values. `mask` is None for none.
+    mean: `(y_true, y_pred, **options)`: the mean of all values, in fewer operations than the function takes.
+    """
+
+    absent: Callable[..., tuple[Tensor, Tensor, Tensor | None]] | None = None
+    mean: Callable[..., Tensor] | None = None
+
+
+_UNKNOWN = Traits()
+_KNOWN: list[tuple[Any, Traits]] = []
+
+
+def steps_apart(
+    y_true: Tensor, y_pred: Tensor, mask: Tensor | None, who: str, *, axis: int = -1, **options: Any
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """`Traits.absent` of a function whose value for a step depends on nothing but that step.
+
+    Neither a label out of range nor a NaN in a masked step matters.
+    """
+    if mask is not None and y_pred.dim() > 1:
+        y_true, y_pred = neutral(y_true, y_pred, mask, axis, who)
+    return y_true, y_pred, mask
+
+
+def traits(absent: Callable[..., Any] | None = None, mean: Callable[..., Tensor] | None = None) -> Callable[[F], F]:
+    """Enter what is known of a loss function; see `Traits`."""
+
+    def enter(function: F) -> F:
+        _KNOWN.append((function, Traits(absent, mean)))
+        return function
+
+    return enter
+
+
+def by_element(function: F) -> F:
+    """Mark a loss function whose value for a step depends on nothing but that step; see `steps_apart`."""
+    return traits(steps_apart)(function)
+
+
+def traits_of(function: Any) -> Traits:
+    """What is known of a function; nothing of one of a user's own."""
+    return next((known for each, known in _KNOWN if each is function), _UNKNOWN)
+
+
+def goes_by_element(function: Any) -> bool:
+    """Whether what is masked can be taken out before the function is called."""
+    return traits_of(function).absent is not None
