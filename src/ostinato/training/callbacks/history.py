@@ -6,21 +6,48 @@ import os
 from typing import Any
 
 from ostinato.plots.history import plot_history
+from ostinato.training.callbacks.base import Callback, Logs
 
 
-class History:
+class History(Callback):
     """Loss and metrics of each epoch.
 
-    history: name to list of floats, one per epoch; names of validation begin with `val_`. epoch: the epochs' numbers.
-    params: epochs and steps per epoch of the run. model: the model that was trained.
+    Attributes:
+        history: name to list of floats, one per epoch; names of validation begin with `val_`. A list is shorter where
+            a number was not there in every epoch.
+        epoch: the epochs' numbers.
+        params: epochs and steps per epoch of the run.
+        model: the model that was trained.
+
+    Source:
+        Keras, `callbacks/history.py`.
+
+    Example:
+        >>> import ostinato
+        >>> history = ostinato.callbacks.History()
+        >>> history.on_train_begin()
+        >>> history.on_epoch_end(0, {"loss": 0.5})
+        >>> history.on_epoch_end(1, {"loss": 0.25})
+        >>> history.epoch, history.history
+        ([0, 1], {'loss': [0.5, 0.25]})
     """
 
-    def __init__(self, model: Any, params: dict[str, Any]) -> None:
-        self.model, self.params = model, params
-        self.history: dict[str, list[float]] = {}
+    def __init__(self, model: Any = None, params: Logs | None = None) -> None:
+        self._model, self.params = model, params
+        self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
 
-    def add(self, epoch: int, logs: dict[str, float]) -> None:
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        self.model.history = self
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.epoch = []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.add(epoch, logs or {})
+
+    def add(self, epoch: int, logs: Logs) -> None:
         """Keep what an epoch ended with."""
         self.epoch.append(epoch)
         for name, value in logs.items():
@@ -32,4 +59,4 @@ class History:
         Returns the matplotlib Figure. Raises ValueError if no epoch was recorded, and ModuleNotFoundError, naming the
         extra to install, without matplotlib.
         """
-        return plot_history(self.history, path, self.params.get("validation_freq"))
+        return plot_history(self.history, path, (self.params or {}).get("validation_freq"))
