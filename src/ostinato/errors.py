@@ -1,4 +1,7 @@
-"""The package's own exceptions, all of them."""
+"""The package's own exceptions, all of them, and the hint with which messages end."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class DownloadError(OSError):
@@ -11,3 +14,14 @@ class DownloadError(OSError):
         >>> issubclass(DownloadError, OSError)
         True
     """
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for a message: ` Did you mean 'lstm'?`, or nothing.
+
+    >>> nearest("sigmoyd", ["tanh", "sigmoid"])
+    " Did you mean 'sigmoid'?"
+    """
+    by_folded = {each.lower(): each for each in known}
+    close = difflib.get_close_matches(str(name).lower(), list(by_folded), n=1)
+    return f" Did you mean {by_folded[close[0]]!r}?" if close else ""

@@ -6,14 +6,15 @@ Built-in names resolve first, so that nothing registered can shadow one; nothing
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+
+from ostinato.errors import nearest as nearest
 
 T = TypeVar("T")
 
@@ -39,6 +40,11 @@ def builtin(kind: str, *names: str) -> Callable[[T], T]:
         return item
 
     return enter
+
+
+def is_builtin(item: Any) -> bool:
+    """Whether a class or function is one of the package's own; a subclass of one's own is not."""
+    return item in _BUILTIN_NAMES
 
 
 def builtin_names(kind: str) -> list[str]:
@@ -100,17 +106,6 @@ def custom_object_scope(custom_objects: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         _SCOPES.stack.pop()
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a message: ` Did you mean 'lstm'?`, or nothing.
-
-    >>> nearest("sigmoyd", ["tanh", "sigmoid"])
-    " Did you mean 'sigmoid'?"
-    """
-    by_folded = {each.lower(): each for each in known}
-    close = difflib.get_close_matches(str(name).lower(), list(by_folded), n=1)
-    return f" Did you mean {by_folded[close[0]]!r}?" if close else ""
 
 
 def find(kind: str, name: str, custom_objects: dict[str, Any] | None = None) -> Any:
