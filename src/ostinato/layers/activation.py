@@ -1,0 +1,165 @@
+"""`Activation`, `ReLU`, `LeakyReLU`, `Softmax`: activations as layers of their own."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ostinato.core import activations
+from ostinato.core.layer import Layer
+from ostinato.core.registry import builtin
+
+
+class Elementary(Layer):
+    """A layer without weights that keeps the shape and passes the mask on."""
+
+    supports_masking = True
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """That of the input."""
+        return tuple(input_shape)
+
+    def _output_dtype(self, inputs: Any) -> torch.dtype:
+        return inputs.dtype
+
+
+@builtin("layers")
+class Activation(Elementary):
+    """An activation function as a layer.
+
+    activation: name or function; None is linear.
+
+    Called with any shape; returns the same. The mask is passed on.
+    Raises ValueError for a name that is not known.
+    Source: keras/src/layers/activations/activation.py.
+
+    >>> import torch, ostinato
+    >>> ostinato.layers.Activation("relu")(torch.tensor([-3.0, 0.0, 2.0]))
+    tensor([0., 0., 2.])
+    """
+
+    def __init__(self, activation: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.activation = activations.get(activation)
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return self.activation(inputs)
+
+
+@builtin("layers")
+class ReLU(Elementary):
+    """The rectifier, with a slope below a threshold and a ceiling.
+
+    ::
+
+        y = min(x, max_value)                    where x > threshold
+        y = negative_slope * (x - threshold)     elsewhere
+
+    max_value: at least 0; None for no ceiling. negative_slope, threshold: at least 0.
+
+    Called with any shape; returns the same. The mask is passed on.
+    Raises ValueError for a number below 0.
+    Source: keras/src/layers/activations/relu.py.
+
+    >>> import torch, ostinato
+    >>> ostinato.layers.ReLU(max_value=10, negative_slope=0.5)(torch.tensor([-10.0, -5.0, 5.0, 15.0]))
+    tensor([-5.0000, -2.5000,  5.0000, 10.0000])
+    """
+
+    def __init__(
+        self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if max_value is not None:
+            _refuse_negative("ReLU", "max_value", max_value)
+        _refuse_negative("ReLU", "negative_slope", negative_slope)
+        _refuse_negative("ReLU", "threshold", threshold)
+        self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
+
+    def call(self, inputs: Tensor) -> Tensor:
+        if self.threshold == 0:
+            above = torch.relu(inputs)
+        else:
+            above = torch.where(inputs > self.threshold, inputs, 0)
+        if self.max_value is not None:
+            above = above.clamp(max=self.max_value)
+        if self.negative_slope == 0:
+            return above
+        return above - self.negative_slope * torch.relu(self.threshold - inputs)
+
+
+@builtin("layers")
+class LeakyReLU(Elementary):
+    """`x` above 0, `negative_slope * x` below (Maas, Hannun & Ng, 2013).
+
+    negative_slope: at least 0. Keras 2's name for it, alpha, is taken with a warning.
+
+    Called with any shape; returns the same. The mask is passed on.
+    Raises ValueError for a slope below 0.
+    Source: keras/src/layers/activations/leaky_relu.py.
+
+    >>> import torch, ostinato
+    >>> ostinato.layers.LeakyReLU(negative_slope=0.5)(torch.tensor([-10.0, 0.0, 5.0]))
+    tensor([-5.,  0.,  5.])
+    """
+
+    def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
+        if "alpha" in kwargs:
+            negative_slope = kwargs.pop("alpha")
+            warnings.warn("LeakyReLU: alpha is Keras 2's name; pass negative_slope.", stacklevel=2)
+        super().__init__(**kwargs)
+        _refuse_negative("LeakyReLU", "negative_slope", negative_slope)
+        self.negative_slope = negative_slope
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return torch.nn.functional.leaky_relu(inputs, self.negative_slope)
+
+
+@builtin("layers")
+class Softmax(Elementary):
+    """`exp(x) / sum(exp(x))` along an axis, over what is not masked.
+
+    axis: whole number, or list of them to sum over together.
+
+    Called with any shape, and a mask that broadcasts over it from the last axis on: not one of steps, but of the
+    entries. Returns the same shape, 0 where it is masked, all zeros where nothing is used. What stands in masked places
+    reaches neither the output nor a gradient. The mask is passed on.
+    Raises ValueError for a mask that does not broadcast over the input.
+    Source: keras/src/layers/activations/softmax.py.
+
+    >>> import torch, ostinato
+    >>> ostinato.layers.Softmax()(torch.tensor([1.0, 1.0, 9.0]), mask=torch.tensor([True, True, False]))
+    tensor([0.5000, 0.5000, 0.0000])
+    """
+
+    def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = list(axis) if isinstance(axis, (list, tuple)) else axis
+
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        if mask is None:
+            return self._softmax(inputs)
+        fits = zip(reversed(mask.shape), reversed(inputs.shape), strict=False)
+        if mask.dim() > inputs.dim() or any(m not in (1, n) for m, n in fits):
+            raise ValueError(
+                f"{self.described}: the mask must broadcast over the input, its last axis being the input's last; got "
+                f"{tuple(mask.shape)} for an input of shape {tuple(inputs.shape)}."
+            )
+        used = mask if mask.dtype is torch.bool else mask > 0.5
+        lowest = torch.finfo(inputs.dtype).min  # and not -inf, of which a whole row would be NaN
+        return self._softmax(inputs.masked_fill(~used, lowest)).masked_fill(~used, 0)
+
+    def _softmax(self, x: Tensor) -> Tensor:
+        if not isinstance(self.axis, list):
+            return torch.softmax(x, self.axis)
+        if len(self.axis) == 1:
+            return torch.softmax(x, self.axis[0])
+        return torch.exp(x - torch.logsumexp(x, self.axis, keepdim=True))
+
+
+def _refuse_negative(who: str, what: str, value: Any) -> None:
+    if value is None or value < 0:
+        raise ValueError(f"{who}: {what} must be at least 0, got {value!r}.")
