@@ -102,10 +102,75 @@ DESCRIPTORS: dict[str, Descriptor] = {
     "InputLayer": Descriptor(
         lambda layers, **o: layers.InputLayer(shape=SEQUENCE, **o), SEQUENCE, apart="Keras's is not called on values"
     ),
+    "Activation": Descriptor(lambda layers, **o: layers.Activation("tanh", **o), SEQUENCE, mask=True),
+    "ReLU": Descriptor(lambda layers, **o: layers.ReLU(0.9, 0.25, 0.125, **o), SEQUENCE, mask=True),
+    "LeakyReLU": Descriptor(lambda layers, **o: layers.LeakyReLU(0.125, **o), SEQUENCE, mask=True),
+    "Softmax": Descriptor(lambda layers, **o: layers.Softmax(**o), SEQUENCE),
+    "Softmax, two axes": Descriptor(lambda layers, **o: layers.Softmax([1, 2], **o), SEQUENCE),
+    "Softmax, of entries": Descriptor(lambda layers, **o: layers.Softmax(**o), (5,), mask=True),
+    "Rescaling": Descriptor(lambda layers, **o: layers.Rescaling(0.5, 2.0, **o), SEQUENCE, mask=True),
+    "Rescaling, whole numbers by feature": Descriptor(
+        lambda layers, **o: layers.Rescaling([0.5, 2.0, 3.0, 4.0], [1.0, 0.0, 0.0, 0.25], **o), SEQUENCE, below=9
+    ),
+    # -- merging layers --
+    "Concatenate": Descriptor(lambda layers, **o: layers.Concatenate(**o), [SEQUENCE, (5, 2)], mask=True),
+    "Concatenate, one masked": Descriptor(
+        lambda layers, **o: layers.Concatenate(**o), [SEQUENCE, (5, 2)], mask=[False, True]
+    ),
+    "Concatenate, steps": Descriptor(
+        lambda layers, **o: layers.Concatenate(axis=1, **o), [SEQUENCE, (2, 4), (3, 4)], mask=[True, False, True]
+    ),
+    "Add": Descriptor(lambda layers, **o: layers.Add(**o), [SEQUENCE, SEQUENCE, SEQUENCE], mask=True),
+    "Add, one masked": Descriptor(lambda layers, **o: layers.Add(**o), [SEQUENCE, SEQUENCE], mask=[True, False]),
+    "Add, of other ranks": Descriptor(lambda layers, **o: layers.Add(**o), [(4,), SEQUENCE, (1, 4)]),
+    "Subtract": Descriptor(lambda layers, **o: layers.Subtract(**o), [SEQUENCE, SEQUENCE], mask=True),
+    "Multiply": Descriptor(lambda layers, **o: layers.Multiply(**o), [SEQUENCE, SEQUENCE, SEQUENCE], mask=True),
+    "Multiply, one masked": Descriptor(
+        lambda layers, **o: layers.Multiply(**o), [SEQUENCE, (5, 1)], mask=[False, True]
+    ),
+    "Average": Descriptor(lambda layers, **o: layers.Average(**o), [SEQUENCE, SEQUENCE, SEQUENCE], mask=True),
+    "Maximum": Descriptor(lambda layers, **o: layers.Maximum(**o), [SEQUENCE, SEQUENCE, SEQUENCE], mask=True),
+    "Maximum, some masked": Descriptor(
+        lambda layers, **o: layers.Maximum(**o), [SEQUENCE, SEQUENCE, SEQUENCE], mask=[True, False, True]
+    ),
+    "Minimum": Descriptor(lambda layers, **o: layers.Minimum(**o), [SEQUENCE, SEQUENCE], mask=[False, True]),
+    "Dot": Descriptor(lambda layers, **o: layers.Dot(axes=(1, 2), **o), [SEQUENCE, (7, 5)], mask=True),
+    "Dot, cosine": Descriptor(lambda layers, **o: layers.Dot(axes=-1, normalize=True, **o), [(4,), (4,)]),
+    # -- reshaping and pooling layers --
+    "Flatten": Descriptor(lambda layers, **o: layers.Flatten(**o), SEQUENCE),
+    "Flatten, channels_first": Descriptor(
+        lambda layers, **o: layers.Flatten(data_format="channels_first", **o), (2, 3, 4)
+    ),
+    "Flatten, scalars": Descriptor(lambda layers, **o: layers.Flatten(**o), (), below=5),
+    "Reshape": Descriptor(lambda layers, **o: layers.Reshape((-1, 2, 5), **o), SEQUENCE),
+    "Permute": Descriptor(lambda layers, **o: layers.Permute((3, 1, 2), **o), (2, 3, 4)),
+    "RepeatVector": Descriptor(lambda layers, **o: layers.RepeatVector(3, **o), (4,)),
+    "GlobalAveragePooling1D": Descriptor(lambda layers, **o: layers.GlobalAveragePooling1D(**o), SEQUENCE, mask=True),
+    "GlobalAveragePooling1D, kept steps": Descriptor(
+        lambda layers, **o: layers.GlobalAveragePooling1D("channels_first", keepdims=True, **o), (4, 5)
+    ),
+    "GlobalMaxPooling1D": Descriptor(lambda layers, **o: layers.GlobalMaxPooling1D(**o), SEQUENCE),
+    "GlobalMaxPooling1D, kept steps": Descriptor(
+        lambda layers, **o: layers.GlobalMaxPooling1D("channels_first", keepdims=True, **o), (4, 5)
+    ),
+    "GlobalMaxPooling1D, masked": Descriptor(
+        lambda layers, **o: layers.GlobalMaxPooling1D(**o), SEQUENCE, mask=True, apart="Keras lets padding win"
+    ),
     # -- normalization and regularization --
     "BatchNormalization": Descriptor(lambda layers, **o: layers.BatchNormalization(**o), SEQUENCE, mask=True),
     "BatchNormalization, axis 1": Descriptor(lambda layers, **o: layers.BatchNormalization(axis=1, **o), SEQUENCE),
+    "LayerNormalization": Descriptor(lambda layers, **o: layers.LayerNormalization(**o), SEQUENCE, mask=True),
+    "LayerNormalization, two axes": Descriptor(
+        lambda layers, **o: layers.LayerNormalization(axis=[-1, 1], epsilon=0.1, **o), SEQUENCE, mask=True
+    ),
+    "LayerNormalization, axis 1 without beta": Descriptor(
+        lambda layers, **o: layers.LayerNormalization(axis=1, center=False, **o),
+        (2, 3, 4),
+        apart="Keras on torch takes a single axis for the last, and fails",
+    ),
     "Dropout": Descriptor(lambda layers, **o: layers.Dropout(0.5, **o), SEQUENCE, mask=True),
+    "SpatialDropout1D": Descriptor(lambda layers, **o: layers.SpatialDropout1D(0.5, **o), SEQUENCE, mask=True),
+    "GaussianNoise": Descriptor(lambda layers, **o: layers.GaussianNoise(0.5, **o), SEQUENCE, mask=True),
 }
 """By the name of the class, and after a comma what is special about the row."""
 
