@@ -1,5 +1,21 @@
 """Metrics: what is reported of a run, over many batches."""
 
+from ostinato.training.losses import (
+    binary_crossentropy,
+    categorical_crossentropy,
+    categorical_hinge,
+    hinge,
+    huber,
+    kl_divergence,
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    poisson,
+    sparse_categorical_crossentropy,
+    squared_hinge,
+)
 from ostinato.training.metrics.accuracy import (
     Accuracy,
     BinaryAccuracy,
@@ -10,14 +26,38 @@ from ostinato.training.metrics.accuracy import (
     categorical_accuracy,
     sparse_categorical_accuracy,
 )
-from ostinato.training.metrics.base import Mean, MeanMetricWrapper, Metric
-from ostinato.training.metrics.classes import (
+from ostinato.training.metrics.base import Metric
+from ostinato.training.metrics.correlation import (
+    ConcordanceCorrelation,
+    PearsonCorrelation,
+    concordance_correlation,
+    pearson_correlation,
+)
+from ostinato.training.metrics.hinge import CategoricalHinge, Hinge, SquaredHinge
+from ostinato.training.metrics.named import deserialize, get, serialize
+from ostinato.training.metrics.probabilistic import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
-    MeanSquaredError,
+    KLDivergence,
+    Poisson,
     SparseCategoricalCrossentropy,
 )
-from ostinato.training.metrics.named import deserialize, get, serialize
+from ostinato.training.metrics.reduction import Mean, MeanMetricWrapper, Sum
+from ostinato.training.metrics.regression import (
+    CosineSimilarity,
+    LogCoshError,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    RootMeanSquaredError,
+)
+from ostinato.training.metrics.top_k import (
+    SparseTopKCategoricalAccuracy,
+    TopKCategoricalAccuracy,
+    sparse_top_k_categorical_accuracy,
+    top_k_categorical_accuracy,
+)
 
 __all__ = [
     "Accuracy",
@@ -25,17 +65,51 @@ __all__ = [
     "BinaryCrossentropy",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
+    "CategoricalHinge",
+    "ConcordanceCorrelation",
+    "CosineSimilarity",
+    "Hinge",
+    "KLDivergence",
+    "LogCoshError",
     "Mean",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
     "MeanMetricWrapper",
     "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
     "Metric",
+    "PearsonCorrelation",
+    "Poisson",
+    "RootMeanSquaredError",
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
+    "SparseTopKCategoricalAccuracy",
+    "SquaredHinge",
+    "Sum",
+    "TopKCategoricalAccuracy",
     "accuracy",
     "binary_accuracy",
+    "binary_crossentropy",
     "categorical_accuracy",
+    "categorical_crossentropy",
+    "categorical_hinge",
+    "concordance_correlation",
     "deserialize",
     "get",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "pearson_correlation",
+    "poisson",
     "serialize",
     "sparse_categorical_accuracy",
+    "sparse_categorical_crossentropy",
+    "sparse_top_k_categorical_accuracy",
+    "squared_hinge",
+    "top_k_categorical_accuracy",
 ]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ostinato.core import registry
-from ostinato.training.metrics.base import MeanMetricWrapper, Metric
+from ostinato.training.metrics.reduction import FunctionMetric
 from ostinato.training.tensors import as_tensor, same_rank
 
 
@@ -160,7 +160,7 @@ def _same_shape(y_true: Tensor, y_pred: Tensor, who: str) -> tuple[Tensor, Tenso
 
 
 @registry.builtin("metrics", "accuracy")
-class Accuracy(MeanMetricWrapper):
+class Accuracy(FunctionMetric):
     """The share of predictions that equal their targets, as `accuracy` has it.
 
     Args:
@@ -183,13 +183,9 @@ class Accuracy(MeanMetricWrapper):
     def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
         super().__init__(accuracy, name, dtype)
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return Metric.get_config(self)
-
 
 @registry.builtin("metrics", "binary_accuracy")
-class BinaryAccuracy(MeanMetricWrapper):
+class BinaryAccuracy(FunctionMetric):
     """The share of probabilities on the right side of a threshold, as `binary_accuracy` has it.
 
     Args:
@@ -208,21 +204,17 @@ class BinaryAccuracy(MeanMetricWrapper):
     """
 
     higher_is_better = True
+    threshold: float
 
     def __init__(self, name: str = "binary_accuracy", dtype: Any = None, threshold: float = 0.5) -> None:
-        super().__init__(binary_accuracy, name, dtype)
-        self.threshold = threshold
+        super().__init__(binary_accuracy, name, dtype, threshold=threshold)
 
     def _values(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return _binary(y_true, y_pred, self.threshold)
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**Metric.get_config(self), "threshold": self.threshold}
-
 
 @registry.builtin("metrics", "categorical_accuracy")
-class CategoricalAccuracy(MeanMetricWrapper):
+class CategoricalAccuracy(FunctionMetric):
     """The share of most probable classes that are right, for one-hot targets, as `categorical_accuracy` has it.
 
     Args:
@@ -245,13 +237,9 @@ class CategoricalAccuracy(MeanMetricWrapper):
     def __init__(self, name: str = "categorical_accuracy", dtype: Any = None) -> None:
         super().__init__(categorical_accuracy, name, dtype)
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return Metric.get_config(self)
-
 
 @registry.builtin("metrics", "sparse_categorical_accuracy")
-class SparseCategoricalAccuracy(MeanMetricWrapper):
+class SparseCategoricalAccuracy(FunctionMetric):
     """The share of most probable classes that are right, as `sparse_categorical_accuracy` has it.
 
     Args:
@@ -273,7 +261,3 @@ class SparseCategoricalAccuracy(MeanMetricWrapper):
 
     def __init__(self, name: str = "sparse_categorical_accuracy", dtype: Any = None) -> None:
         super().__init__(sparse_categorical_accuracy, name, dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return Metric.get_config(self)

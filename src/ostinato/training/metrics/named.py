@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ostinato.core import registry
-from ostinato.training.metrics.base import MeanMetricWrapper, Metric
+from ostinato.training.metrics.base import Metric
+from ostinato.training.metrics.reduction import MeanMetricWrapper
 from ostinato.training.tensors import task_of
 
 

@@ -1,4 +1,4 @@
-"""Metrics by Keras's names: what is reported of a run, over many batches."""
+"""Means of distances between distributions: crossentropies, and what is like them."""
 
 from __future__ import annotations
 
@@ -6,49 +6,59 @@ from typing import Any
 
 from ostinato.core import registry
 from ostinato.training import losses
-from ostinato.training.metrics.base import MeanMetricWrapper, Metric
+from ostinato.training.metrics.reduction import FunctionMetric
 
 
-@registry.builtin("metrics", "mean_squared_error", "mse", "MSE")
-class MeanSquaredError(MeanMetricWrapper):
-    """The mean of `ostinato.losses.mean_squared_error` over all samples.
+@registry.builtin("metrics", "kl_divergence")
+class KLDivergence(FunctionMetric):
+    """The mean of `ostinato.losses.kl_divergence` over all samples.
 
     Args:
         name, dtype: as for `Metric`.
 
     Source:
-        Keras, `metrics/regression_metrics.py`.
+        Keras, `metrics/probabilistic_metrics.py`.
 
     Example:
         >>> import ostinato
-        >>> metric = ostinato.metrics.MeanSquaredError()
-        >>> metric.update_state([[0.0], [0.0]], [[1.0], [3.0]])
+        >>> metric = ostinato.metrics.KLDivergence()
+        >>> metric.update_state([[0.5, 0.5]], [[0.25, 0.75]])
         >>> metric.result()
-        tensor(5.)
+        tensor(0.1438)
     """
 
     higher_is_better = False
 
-    def __init__(self, name: str = "mean_squared_error", dtype: Any = None) -> None:
-        super().__init__(losses.mean_squared_error, name, dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return Metric.get_config(self)
+    def __init__(self, name: str = "kl_divergence", dtype: Any = None) -> None:
+        super().__init__(losses.kl_divergence, name, dtype)
 
 
-class _Crossentropy(MeanMetricWrapper):
-    """The mean of a crossentropy, with its options."""
+@registry.builtin("metrics", "poisson")
+class Poisson(FunctionMetric):
+    """The mean of `ostinato.losses.poisson` over all samples.
+
+    Args:
+        name, dtype: as for `Metric`.
+
+    Source:
+        Keras, `metrics/probabilistic_metrics.py`.
+
+    Example:
+        >>> import ostinato
+        >>> metric = ostinato.metrics.Poisson()
+        >>> metric.update_state([[1.0], [0.0]], [[1.0], [1.0]])
+        >>> metric.result()
+        tensor(1.0000)
+    """
 
     higher_is_better = False
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**Metric.get_config(self), **self._fn_kwargs}
+    def __init__(self, name: str = "poisson", dtype: Any = None) -> None:
+        super().__init__(losses.poisson, name, dtype)
 
 
 @registry.builtin("metrics", "binary_crossentropy", "bce", "BCE")
-class BinaryCrossentropy(_Crossentropy):
+class BinaryCrossentropy(FunctionMetric):
     """The mean of `ostinato.losses.binary_crossentropy` over all samples.
 
     Args:
@@ -66,6 +76,8 @@ class BinaryCrossentropy(_Crossentropy):
         tensor(0.6931)
     """
 
+    higher_is_better = False
+
     def __init__(
         self,
         name: str = "binary_crossentropy",
@@ -78,7 +90,7 @@ class BinaryCrossentropy(_Crossentropy):
 
 
 @registry.builtin("metrics", "categorical_crossentropy")
-class CategoricalCrossentropy(_Crossentropy):
+class CategoricalCrossentropy(FunctionMetric):
     """The mean of `ostinato.losses.categorical_crossentropy` over all samples.
 
     Args:
@@ -96,6 +108,8 @@ class CategoricalCrossentropy(_Crossentropy):
         tensor(0.6931)
     """
 
+    higher_is_better = False
+
     def __init__(
         self,
         name: str = "categorical_crossentropy",
@@ -109,7 +123,7 @@ class CategoricalCrossentropy(_Crossentropy):
 
 
 @registry.builtin("metrics", "sparse_categorical_crossentropy")
-class SparseCategoricalCrossentropy(_Crossentropy):
+class SparseCategoricalCrossentropy(FunctionMetric):
     """The mean of `ostinato.losses.sparse_categorical_crossentropy` over all samples.
 
     Args:
@@ -127,6 +141,8 @@ class SparseCategoricalCrossentropy(_Crossentropy):
         >>> metric.result()
         tensor(0.6931)
     """
+
+    higher_is_better = False
 
     def __init__(
         self,
