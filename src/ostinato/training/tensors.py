@@ -77,6 +77,15 @@ def as_targets(value: Any, y_pred: Tensor) -> Tensor:
     return tensor if tensor.device == y_pred.device else tensor.to(y_pred.device)
 
 
+def whole_numbers(labels: Tensor, who: str) -> Tensor:
+    """Labels as int64. Raises ValueError on the CPU if one is not a whole number; a GPU is not waited for."""
+    wanted = labels.long()
+    if labels.is_floating_point() and labels.device.type == "cpu" and not torch.equal(wanted.to(labels), labels):
+        wrong = labels[wanted.to(labels) != labels][0].item()
+        raise ValueError(f"{who}: labels must be whole numbers, got {wrong}.")
+    return wanted
+
+
 def as_mask(value: Any, device: torch.device) -> Tensor:
     """A mask as a boolean tensor on `device`: True is a value that counts."""
     return as_tensor(value).to(device=device, dtype=torch.bool)

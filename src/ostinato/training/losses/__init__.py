@@ -18,6 +18,14 @@ from ostinato.training.losses.distributions import (
     kl_divergence,
     poisson,
 )
+from ostinato.training.losses.focal import (
+    BinaryFocalCrossentropy,
+    CategoricalFocalCrossentropy,
+    CategoricalGeneralizedCrossEntropy,
+    binary_focal_crossentropy,
+    categorical_focal_crossentropy,
+    categorical_generalized_cross_entropy,
+)
 from ostinato.training.losses.hinge import (
     CategoricalHinge,
     Hinge,
@@ -31,15 +39,19 @@ from ostinato.training.losses.named import (
     get,
     serialize,
 )
+from ostinato.training.losses.overlap import (
+    Dice,
+    Tversky,
+    dice,
+    tversky,
+)
 from ostinato.training.losses.regression import (
-    CosineSimilarity,
     Huber,
     LogCosh,
     MeanAbsoluteError,
     MeanAbsolutePercentageError,
     MeanSquaredError,
     MeanSquaredLogarithmicError,
-    cosine_similarity,
     huber,
     log_cosh,
     mean_absolute_error,
@@ -47,12 +59,28 @@ from ostinato.training.losses.regression import (
     mean_squared_error,
     mean_squared_logarithmic_error,
 )
+from ostinato.training.losses.sequence import (
+    CTC,
+    ctc,
+)
+from ostinato.training.losses.similarity import (
+    Circle,
+    CosineSimilarity,
+    circle,
+    cosine_similarity,
+)
 
 __all__ = [
+    "CTC",
     "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy",
     "CategoricalHinge",
+    "Circle",
     "CosineSimilarity",
+    "Dice",
     "Hinge",
     "Huber",
     "KLDivergence",
@@ -66,11 +94,18 @@ __all__ = [
     "Poisson",
     "SparseCategoricalCrossentropy",
     "SquaredHinge",
+    "Tversky",
     "binary_crossentropy",
+    "binary_focal_crossentropy",
     "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy",
     "categorical_hinge",
+    "circle",
     "cosine_similarity",
+    "ctc",
     "deserialize",
+    "dice",
     "get",
     "hinge",
     "huber",
@@ -84,4 +119,5 @@ __all__ = [
     "serialize",
     "sparse_categorical_crossentropy",
     "squared_hinge",
+    "tversky",
 ]

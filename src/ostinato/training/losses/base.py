@@ -21,6 +21,8 @@ from ostinato.training.tensors import (
     snake_case,
 )
 
+EPSILON = 1e-7  # Keras's: probabilities are kept this far from 0, and what is divided by too
+
 _MEANS = ("sum_over_batch_size", "mean")
 _REDUCTIONS = (*_MEANS, "sum", "mean_with_sample_weight", "none", None)
 
@@ -110,6 +112,7 @@ class Loss:
             weights, values = fitted(weights, values, str(self), "sample_weight")
         if not values.dim():
             # The function has reduced them itself, and has done its own masking, as in Keras.
+            values = values if mask is None or mask.dim() else values.masked_fill(~mask, 0)
             return values if weights is None else values * weights
         if mask is not None:
             mask, values = fitted(mask, values, str(self), "mask")
@@ -212,6 +215,11 @@ class LossFunctionWrapper(Loss):
             return super().mean(y_true, y_pred)
         return self._known.mean(y_true, y_pred, **self._fn_kwargs)
 
+    def _reduced(self, values: Tensor, sample_weight: Any, mask: Tensor | None) -> Tensor:
+        if self._known.whole and sample_weight is not None and not values.dim():
+            values = values.expand(as_tensor(sample_weight).shape)
+        return super()._reduced(values, sample_weight, mask)
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         config = {**super().get_config(), "fn": registry.serialize_keras_object(self.fn)}
@@ -234,4 +242,9 @@ class FunctionLoss(LossFunctionWrapper):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**Loss.get_config(self), **registry.serialize_keras_object(self._fn_kwargs)}
+        return {**Loss.get_config(self), **self._fn_kwargs}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The loss that `get_config` described."""
+        return cls(**registry.deserialize_keras_object(config))

@@ -6,18 +6,16 @@ import functools
 import warnings
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ostinato.core import registry
-from ostinato.training.losses.base import FunctionLoss
+from ostinato.training.losses.base import EPSILON, FunctionLoss
 from ostinato.training.losses.traits import steps_apart, traits
-from ostinato.training.tensors import as_floating, as_targets, fitted, paired, same_shape
+from ostinato.training.tensors import as_floating, as_targets, fitted, paired, same_shape, whole_numbers
 
-_EPSILON = 1e-7  # probabilities are kept this far from 0 and 1, as in Keras
 _NO_CLASS = -(2**62) - 1  # torch leaves one label out, -100 if nobody says otherwise; here one that nobody means
-_FOR_WHOLE_NUMBERS = " For whole numbers as labels there is sparse_categorical_crossentropy."
+FOR_WHOLE_NUMBERS = " For whole numbers as labels there is sparse_categorical_crossentropy."
 
 
 def _binary(
@@ -36,7 +34,7 @@ def _binary(
     if from_logits:
         values = functional.binary_cross_entropy_with_logits(y_pred, y_true, reduction=reduction)
     else:
-        values = functional.binary_cross_entropy(y_pred.clamp(_EPSILON, 1 - _EPSILON), y_true, reduction=reduction)
+        values = functional.binary_cross_entropy(y_pred.clamp(EPSILON, 1 - EPSILON), y_true, reduction=reduction)
     return values if reduction == "mean" else values.mean(axis)
 
 
@@ -50,8 +48,8 @@ def _categorical(
 ) -> Tensor:
     """The values of `categorical_crossentropy`, each ("none") or their mean."""
     check_smoothing(label_smoothing, "categorical_crossentropy")
-    y_true, y_pred = same_shape(y_true, y_pred, "categorical_crossentropy", _FOR_WHOLE_NUMBERS)
-    y_true, y_pred = _last(y_true, axis), _last(y_pred, axis)
+    y_true, y_pred = same_shape(y_true, y_pred, "categorical_crossentropy", FOR_WHOLE_NUMBERS)
+    y_true, y_pred = axis_last(y_true, axis), axis_last(y_pred, axis)
     classes = y_pred.shape[-1]
     warn_of_one_class(y_pred, "categorical_crossentropy")
     if from_logits:
@@ -61,7 +59,7 @@ def _categorical(
     if label_smoothing:
         y_true = y_true * (1 - label_smoothing) + label_smoothing / classes
     share = y_pred / y_pred.sum(-1, keepdim=True)
-    values = -(y_true * share.clamp(_EPSILON, 1 - _EPSILON).log()).sum(-1)
+    values = -(y_true * share.clamp(EPSILON, 1 - EPSILON).log()).sum(-1)
     return values.mean() if reduction == "mean" else values
 
 
@@ -74,24 +72,23 @@ def _sparse(
     reduction: str = "none",
 ) -> Tensor:
     """The values of `sparse_categorical_crossentropy`, each ("none") or their mean."""
-    wanted, y_pred = _labels(y_true, y_pred, axis)
+    who = "sparse_categorical_crossentropy"
+    wanted, y_pred = labels(y_true, y_pred, axis, who)
     ignored = None
     if ignore_class is not None:
         ignored = wanted == ignore_class
         wanted, y_pred = wanted.masked_fill(ignored, 0), y_pred.masked_fill(ignored.unsqueeze(-1), 1)
-    try:
-        if from_logits:
-            values = functional.cross_entropy(
-                _rows(y_pred), wanted.reshape(-1), ignore_index=_NO_CLASS, reduction=reduction
-            )
-            values = values if reduction == "mean" else values.reshape(wanted.shape)
-        else:
-            picked = y_pred.gather(-1, wanted.unsqueeze(-1)).squeeze(-1)
-            values = -(picked / y_pred.sum(-1)).clamp(_EPSILON, 1 - _EPSILON).log()
-            values = values.mean() if reduction == "mean" else values
-    except (IndexError, RuntimeError) as error:
-        _tell_labels(wanted, y_pred.shape[-1], error)
-        raise
+    if not from_logits:
+        values = -(probability(wanted, y_pred, who) / y_pred.sum(-1)).clamp(EPSILON, 1 - EPSILON).log()
+        values = values.mean() if reduction == "mean" else values
+    else:
+        rows = _rows(y_pred), wanted.reshape(-1)
+        try:
+            values = functional.cross_entropy(*rows, ignore_index=_NO_CLASS, reduction=reduction)
+        except (IndexError, RuntimeError) as error:
+            _tell_labels(wanted, y_pred.shape[-1], who, error)
+            raise
+        values = values if reduction == "mean" else values.reshape(wanted.shape)
     return values if ignored is None else values.masked_fill(ignored, 0)
 
 
@@ -107,7 +104,7 @@ def _counted_apart(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """As `steps_apart`; and what `ignore_class` leaves out is masked."""
     if ignore_class is not None:
-        kept = _labels(y_true, y_pred, axis)[0] != ignore_class
+        kept = labels(y_true, y_pred, axis, "sparse_categorical_crossentropy")[0] != ignore_class
         mask = kept if mask is None else fitted(mask, kept, who, "mask")[0] & kept
     return steps_apart(y_true, y_pred, mask, who, axis=axis)
 
@@ -173,7 +170,7 @@ def categorical_crossentropy(
         >>> ostinato.losses.categorical_crossentropy([[0, 1], [1, 0]], [[0.1, 0.9], [0.5, 0.5]])
         tensor([0.1054, 0.6931])
     """
-    y_true, y_pred = paired(y_true, y_pred, "categorical_crossentropy", _FOR_WHOLE_NUMBERS)
+    y_true, y_pred = paired(y_true, y_pred, "categorical_crossentropy", FOR_WHOLE_NUMBERS)
     return _categorical(y_true, y_pred, from_logits, label_smoothing, axis)
 
 
@@ -227,28 +224,32 @@ def warn_of_one_class(y_pred: Tensor, who: str) -> None:
         )
 
 
-def _labels(y_true: Tensor, y_pred: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+def labels(y_true: Tensor, y_pred: Tensor, axis: int, who: str) -> tuple[Tensor, Tensor]:
     """Labels as int64 without the axis of the classes, and predictions with that axis last."""
     shapes = tuple(y_true.shape), tuple(y_pred.shape)
     if not y_pred.dim():
-        raise ValueError("sparse_categorical_crossentropy: y_pred is a scalar; it must be (batch, ..., classes).")
+        raise ValueError(f"{who}: y_pred is a scalar; it must be (batch, ..., classes).")
     if len(shapes[0]) == len(shapes[1]) and shapes[0][axis] == 1:
         y_true = y_true.squeeze(axis)
-    y_pred = _last(y_pred, axis)
+    y_pred = axis_last(y_pred, axis)
     if y_true.shape != y_pred.shape[:-1]:
         raise ValueError(
-            f"sparse_categorical_crossentropy: y_true has shape {shapes[0]} and y_pred {shapes[1]}; each prediction "
-            f"needs one whole number, so y_true must have shape {tuple(y_pred.shape[:-1])}. For one-hot labels there "
-            f"is categorical_crossentropy."
+            f"{who}: y_true has shape {shapes[0]} and y_pred {shapes[1]}; each prediction needs one whole number, so "
+            f"y_true must have shape {tuple(y_pred.shape[:-1])}. For one-hot labels there is categorical_crossentropy."
         )
-    wanted = y_true.long()
-    if y_true.is_floating_point() and y_true.device.type == "cpu" and not torch.equal(wanted.to(y_true), y_true):
-        wrong = y_true[wanted.to(y_true) != y_true][0].item()
-        raise ValueError(f"sparse_categorical_crossentropy: labels must be whole numbers, got {wrong}.")
-    return wanted, y_pred
+    return whole_numbers(y_true, who), y_pred
 
 
-def _last(tensor: Tensor, axis: int) -> Tensor:
+def probability(wanted: Tensor, y_pred: Tensor, who: str) -> Tensor:
+    """The probability of the right class, of predictions with the classes last. Raises ValueError for other labels."""
+    try:
+        return y_pred.gather(-1, wanted.unsqueeze(-1)).squeeze(-1)
+    except (IndexError, RuntimeError) as error:
+        _tell_labels(wanted, y_pred.shape[-1], who, error)
+        raise
+
+
+def axis_last(tensor: Tensor, axis: int) -> Tensor:
     """The tensor with `axis` last."""
     return tensor if axis in (-1, tensor.dim() - 1) else tensor.movedim(axis, -1)
 
@@ -258,15 +259,14 @@ def _rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.dim() == 2 else tensor.unsqueeze(0).flatten(0, -2)
 
 
-def _tell_labels(labels: Tensor, classes: int, error: Exception) -> None:
+def _tell_labels(labels: Tensor, classes: int, who: str, error: Exception) -> None:
     """Raise ValueError if labels out of range are what torch's error is about."""
     if labels.device.type == "cpu" and labels.numel():
         low, high = (int(each) for each in labels.aminmax())
         if low < 0 or high >= classes:
             raise ValueError(
-                f"sparse_categorical_crossentropy: y_pred has {classes} classes, so labels must be from 0 to "
-                f"{classes - 1}; got labels from {low} to {high}. A mask or ignore_class leaves labels out; more "
-                f"classes need a wider last layer."
+                f"{who}: y_pred has {classes} classes, so labels must be from 0 to {classes - 1}; got labels from "
+                f"{low} to {high}. A mask or ignore_class leaves labels out; more classes need a wider last layer."
             ) from error
 
 

@@ -8,16 +8,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from ostinato.core import registry
-from ostinato.training.losses.base import FunctionLoss
+from ostinato.training.losses.base import EPSILON, FunctionLoss
 from ostinato.training.losses.traits import steps_apart, traits
 from ostinato.training.tensors import paired, same_shape
-
-_EPSILON = 1e-7
 
 
 def _poisson_mean(y_true: Tensor, y_pred: Tensor) -> Tensor:
     y_true, y_pred = same_shape(y_true, y_pred, "poisson")
-    return functional.poisson_nll_loss(y_pred, y_true, log_input=False, eps=_EPSILON)
+    return functional.poisson_nll_loss(y_pred, y_true, log_input=False, eps=EPSILON)
 
 
 @registry.builtin("losses", "kl_divergence", "kld", "KLD", "kullback_leibler_divergence")
@@ -44,7 +42,7 @@ def kl_divergence(y_true: Any, y_pred: Any) -> Tensor:
         tensor([0.1438])
     """
     y_true, y_pred = paired(y_true, y_pred, "kl_divergence")
-    wanted, share = y_true.clamp(_EPSILON, 1), y_pred.clamp(_EPSILON, 1)
+    wanted, share = y_true.clamp(EPSILON, 1), y_pred.clamp(EPSILON, 1)
     return (wanted * (wanted / share).log()).sum(-1)
 
 
@@ -72,7 +70,7 @@ def poisson(y_true: Any, y_pred: Any) -> Tensor:
         tensor([2.0000])
     """
     y_true, y_pred = paired(y_true, y_pred, "poisson")
-    return functional.poisson_nll_loss(y_pred, y_true, log_input=False, eps=_EPSILON, reduction="none").mean(-1)
+    return functional.poisson_nll_loss(y_pred, y_true, log_input=False, eps=EPSILON, reduction="none").mean(-1)
 
 
 @registry.builtin("losses")

@@ -9,11 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ostinato.core import registry
-from ostinato.training.losses.base import FunctionLoss
+from ostinato.training.losses.base import EPSILON, FunctionLoss
 from ostinato.training.losses.traits import by_element, steps_apart, traits
 from ostinato.training.tensors import paired, same_shape
-
-_EPSILON = 1e-7
 
 
 def _squared_mean(y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -106,7 +104,7 @@ def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Tensor:
         tensor([30.0000])
     """
     y_true, y_pred = paired(y_true, y_pred, "mean_absolute_percentage_error")
-    return 100 * ((y_true - y_pred) / y_true.abs().clamp(min=_EPSILON)).abs().mean(-1)
+    return 100 * ((y_true - y_pred) / y_true.abs().clamp(min=EPSILON)).abs().mean(-1)
 
 
 @registry.builtin("losses", "mean_squared_logarithmic_error", "msle", "MSLE")
@@ -132,7 +130,7 @@ def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
         tensor([0.2402])
     """
     y_true, y_pred = paired(y_true, y_pred, "mean_squared_logarithmic_error")
-    wanted, found = ((each.clamp(min=_EPSILON) + 1).log() for each in (y_true, y_pred))
+    wanted, found = ((each.clamp(min=EPSILON) + 1).log() for each in (y_true, y_pred))
     return (found - wanted).square().mean(-1)
 
 
@@ -189,34 +187,6 @@ def log_cosh(y_true: Any, y_pred: Any) -> Tensor:
     y_true, y_pred = paired(y_true, y_pred, "log_cosh")
     error = y_pred - y_true
     return (error + functional.softplus(-2 * error) - math.log(2)).mean(-1)
-
-
-@registry.builtin("losses")
-@by_element
-def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
-    """`-sum(y_true y_pred) / (norm(y_true) norm(y_pred))` along `axis`: -1 for the same direction, 0 for a right angle.
-
-    Args:
-        y_true, y_pred: as for `mean_squared_error`.
-        axis: of the vectors.
-
-    Returns:
-        `(batch, ...)`, in the dtype of `y_pred`; float32 for whole numbers and lists. 0 for a vector of zeros.
-
-    Raises:
-        ValueError: if the shapes differ.
-
-    Source:
-        Keras, `losses/losses.py`; a norm below 1e-7 counts as 1e-7. There the gradient at a vector of zeros is NaN.
-
-    Example:
-        >>> import ostinato
-        >>> ostinato.losses.cosine_similarity([[0.0, 1.0], [1.0, 1.0]], [[1.0, 0.0], [1.0, 1.0]])
-        tensor([-0.0000, -1.0000])
-    """
-    y_true, y_pred = paired(y_true, y_pred, "cosine_similarity")
-    wanted, found = (functional.normalize(each, dim=axis, eps=_EPSILON) for each in (y_true, y_pred))
-    return -(wanted * found).sum(axis)
 
 
 def check_delta(delta: float, who: str) -> None:
@@ -370,30 +340,3 @@ class LogCosh(FunctionLoss):
         self, reduction: str | None = "sum_over_batch_size", name: str = "log_cosh", dtype: Any = None
     ) -> None:
         super().__init__(log_cosh, reduction, name, dtype)
-
-
-@registry.builtin("losses")
-class CosineSimilarity(FunctionLoss):
-    """The loss of `cosine_similarity`.
-
-    Args:
-        axis: of the vectors.
-        reduction, name, dtype: as for `Loss`.
-
-    Source:
-        Keras, `losses/losses.py`.
-
-    Example:
-        >>> import ostinato, torch
-        >>> ostinato.losses.CosineSimilarity()(torch.ones(1, 2), torch.full((1, 2), 3.0))
-        tensor(-1.)
-    """
-
-    def __init__(
-        self,
-        axis: int = -1,
-        reduction: str | None = "sum_over_batch_size",
-        name: str = "cosine_similarity",
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(cosine_similarity, reduction, name, dtype, axis=axis)

@@ -20,10 +20,12 @@ class Traits:
     absent: `(y_true, y_pred, mask, who, **options) -> (y_true, y_pred, mask)`: what stands in masked steps replaced by
         what counts for nothing, and the mask of the function's values. `mask` is None for none.
     mean: `(y_true, y_pred, **options)`: the mean of all values, in fewer operations than the function takes.
+    whole: whether it may give one value for the whole batch, which any sample weights multiply.
     """
 
     absent: Callable[..., tuple[Tensor, Tensor, Tensor | None]] | None = None
     mean: Callable[..., Tensor] | None = None
+    whole: bool = False
 
 
 _UNKNOWN = Traits()
@@ -42,11 +44,13 @@ def steps_apart(
     return y_true, y_pred, mask
 
 
-def traits(absent: Callable[..., Any] | None = None, mean: Callable[..., Tensor] | None = None) -> Callable[[F], F]:
+def traits(
+    absent: Callable[..., Any], mean: Callable[..., Tensor] | None = None, whole: bool = False
+) -> Callable[[F], F]:
     """Enter what is known of a loss function; see `Traits`."""
 
     def enter(function: F) -> F:
-        _KNOWN.append((function, Traits(absent, mean)))
+        _KNOWN.append((function, Traits(absent, mean, whole)))
         return function
 
     return enter
