@@ -30,12 +30,12 @@ class CSVLogger(Callback):
         Keras, `callbacks/csv_logger.py`.
 
     Example:
-        >>> import os, ostinato, tempfile
+        >>> import os, ostinato, pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     logger = ostinato.callbacks.CSVLogger(os.path.join(folder, "log.csv"))
         ...     with ostinato.callbacks.CallbackList(logger).phase("train") as run:
         ...         run.epoch_end(0, {"loss": 0.5, "val_loss": 0.75})
-        ...     print(open(logger.filename).read())
+        ...     print(pathlib.Path(logger.filename).read_text())
         epoch,loss,val_loss
         0,0.5,0.75
     """

@@ -1,4 +1,4 @@
-"""How training shows itself: not at all, a bar, or a line per epoch."""
+"""How a pass over the data shows itself: not at all, a bar, or a line."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _NARROWEST, _WIDEST = 8, 30  # a bar, in characters
 class Silent:
     """Shows nothing."""
 
-    def begin(self, title: str, steps: int) -> None:
-        """A pass over the data begins."""
+    def begin(self, title: str, steps: int | None) -> None:
+        """A pass over the data begins; steps: how many, None if nobody knows."""
 
     def step(self, logs: Callable[[], Logs]) -> None:
         """A step is done; `logs()` gives the numbers so far, at the price of waiting for them."""
@@ -35,15 +35,16 @@ class Silent:
 
 
 class Bar(Silent):
-    """A bar with the numbers so far, redrawn at most ten times a second."""
+    """A bar with the numbers so far, redrawn at most ten times a second; a count where the end is not known."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.live: Live | None = None
-        self.title, self.steps, self.done, self.numbers = "", 0, 0, ""
+        self.title, self.done, self.numbers = "", 0, ""
+        self.steps: int | None = 0
         self.start = self.next = 0.0
 
-    def begin(self, title: str, steps: int) -> None:
+    def begin(self, title: str, steps: int | None) -> None:
         self.title, self.steps, self.done, self.numbers, self.start = title, steps, 0, "", time.monotonic()
         self.live = Live(get_renderable=self._drawn, console=self.console, auto_refresh=False)
         self.live.start()
@@ -63,20 +64,23 @@ class Bar(Silent):
 
     def close(self) -> None:
         if self.live is not None:
-            self.live.stop()
-            self.live = None
+            live, self.live = self.live, None
+            live.stop()
             if not self.console.is_interactive and not self.console.is_jupyter:
                 self.console.print()  # a file got the bar just now, without the end of its line
 
     def _drawn(self) -> RenderableType:
         """The bar, and the numbers behind it, or below it if the line is too short for both."""
-        head = f"{self.title} {self.done}/{self.steps}"
+        head = f"{self.title} {self.done} steps" if self.steps is None else f"{self.title} {self.done}/{self.steps}"
         elapsed = str(datetime.timedelta(seconds=int(time.monotonic() - self.start)))
         room = self.console.width - len(head) - len(elapsed) - len(self.numbers) - 3
-        behind = room >= _NARROWEST
-        bar = ProgressBar(total=self.steps, completed=self.done, width=min(room, _WIDEST) if behind else _WIDEST)
+        behind = room >= (_NARROWEST if self.steps is not None else 0)
+        parts: list[RenderableType] = [Text(head)]
+        if self.steps is not None:
+            width = min(room, _WIDEST) if behind else _WIDEST
+            parts.append(ProgressBar(total=self.steps, completed=self.done, width=width))
         line = Table.grid(padding=(0, 1))
-        line.add_row(Text(head), bar, elapsed, *([self.numbers] if behind else []))
+        line.add_row(*parts, elapsed, *([self.numbers] if behind else []))
         return line if behind else Group(line, Text(f"  {self.numbers}"))
 
 
@@ -85,14 +89,17 @@ class Lines(Silent):
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.title, self.steps, self.start = "", 0, 0.0
+        self.title, self.done, self.start = "", 0, 0.0
 
-    def begin(self, title: str, steps: int) -> None:
-        self.title, self.steps, self.start = title, steps, time.monotonic()
+    def begin(self, title: str, steps: int | None) -> None:
+        self.title, self.done, self.start = title, 0, time.monotonic()
+
+    def step(self, logs: Callable[[], Logs]) -> None:
+        self.done += 1
 
     def end(self, logs: Logs) -> None:
         seconds = time.monotonic() - self.start
-        parts = [self.title, f"{self.steps} steps", f"{seconds:.1f} s", *([numbers(logs)] if logs else [])]
+        parts = [self.title, f"{self.done} steps", f"{seconds:.1f} s", *([numbers(logs)] if logs else [])]
         self.console.print("  ".join(parts), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -118,5 +125,8 @@ def numbers(logs: Logs) -> str:
     return "  ".join(f"{name}: {_number(value)}" for name, value in logs.items())
 
 
-def _number(value: float) -> str:
+def _number(value: Any) -> str:
+    """A number in few characters; what is none (the F1 of each class, say) as it shows itself."""
+    if not isinstance(value, (int, float)):
+        return str(value)
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.4e}"
