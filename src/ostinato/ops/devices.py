@@ -39,7 +39,15 @@ def creating_on(device: str) -> Iterator[None]:
 
 def creation_device() -> torch.device:
     """The device of a tensor that an operation makes from no other tensor."""
+    if torch.compiler.is_compiling():
+        chosen = torch.empty(0).device  # how a compiler sees `with torch.device(...)`
+        return _usual_device() if chosen.type == "cpu" else chosen
     return _CREATION.device or default_device()
+
+
+@torch.compiler.assume_constant_result
+def _usual_device() -> torch.device:
+    return default_device()
 
 
 def default_device() -> torch.device:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from types import NoneType
 from typing import Any, ParamSpec, TypeVar
 
 from torch import Tensor
 from torch.overrides import handle_torch_function
 
+_PLAIN = (Tensor, int, float, str, NoneType)  # nothing to look for in these
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -33,9 +35,13 @@ def operation(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def apply(*args: P.args, **kwargs: P.kwargs) -> R:
-        others = list(_others(args))
-        if kwargs:
-            others.extend(_others(kwargs.values()))
+        for value in args:
+            if not isinstance(value, _PLAIN):
+                break
+        else:
+            if not kwargs:
+                return function(*args)
+        others = [*_others(args), *_others(kwargs.values())]
         if others:
             return handle_torch_function(apply, others, *args, **kwargs)  # type: ignore[no-any-return]
         return function(*args, **kwargs)

@@ -32,6 +32,34 @@ KNOWN: dict[str, Activation] = {
 _NAMES = {function: name for name, function in KNOWN.items()}
 
 
+def also(name: str) -> Callable[[Activation], Activation]:
+    """Let engines know another function that gives the same values by the name of a known activation.
+
+    >>> @also("tanh")
+    ... def by_another_name(x):
+    ...     return torch.tanh(x)
+    >>> activation_name(by_another_name)
+    'tanh'
+    """
+
+    def enter(function: Activation) -> Activation:
+        _NAMES[function] = name
+        return function
+
+    return enter
+
+
 def activation_name(function: Any) -> str:
     """The name under which engines know `function`, or "custom"."""
     return _NAMES.get(function, "custom")
+
+
+def plain(function: Activation) -> Activation:
+    """The torch function behind another name of a known activation; any other function as it is.
+
+    A loop calls it at every step, where looking at what it is called with would cost as much as computing it.
+
+    >>> plain(torch.tanh) is torch.tanh, plain(torch.sin) is torch.sin
+    (True, True)
+    """
+    return KNOWN.get(_NAMES.get(function, ""), function)
