@@ -43,7 +43,7 @@ class LearningRateScheduler(Callback):
         0.125
     """
 
-    def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
+    def __init__(self, schedule: Callable[..., Any], verbose: int = 0) -> None:
         self.schedule, self.verbose = schedule, verbose
         self._takes_rate = _takes_rate(schedule)
 
