@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+import ostinato
 from ostinato.core.shapes import is_shape
 from ostinato.recurrence.nests import map_nest
 
@@ -61,6 +62,14 @@ class Descriptor:
         if self.below:
             return torch.randint(self.below, shape, generator=generator)
         return torch.randn(shape, generator=generator).to(dtype)
+
+
+@ostinato.saving.register_keras_serializable(package="tests")
+class Described(torch.nn.Linear):
+    """A torch module that can say its config."""
+
+    def get_config(self) -> dict[str, Any]:
+        return {"in_features": self.in_features, "out_features": self.out_features}
 
 
 SEQUENCE = (5, 4)
@@ -171,6 +180,43 @@ DESCRIPTORS: dict[str, Descriptor] = {
     "Dropout": Descriptor(lambda layers, **o: layers.Dropout(0.5, **o), SEQUENCE, mask=True),
     "SpatialDropout1D": Descriptor(lambda layers, **o: layers.SpatialDropout1D(0.5, **o), SEQUENCE, mask=True),
     "GaussianNoise": Descriptor(lambda layers, **o: layers.GaussianNoise(0.5, **o), SEQUENCE, mask=True),
+    # -- convolutions --
+    "Conv1D": Descriptor(lambda layers, **o: layers.Conv1D(3, 2, activation="tanh", **o), SEQUENCE),
+    "Conv1D, causal": Descriptor(
+        lambda layers, **o: layers.Conv1D(4, 3, padding="causal", dilation_rate=2, groups=2, **o), SEQUENCE
+    ),
+    "Conv1D, channels_first": Descriptor(
+        lambda layers, **o: layers.Conv1D(3, 4, 2, "same", "channels_first", use_bias=False, **o), (4, 5)
+    ),
+    "Conv2D": Descriptor(lambda layers, **o: layers.Conv2D(3, (2, 3), (1, 2), "same", **o), (5, 6, 4)),
+    "Conv2D, channels_first": Descriptor(
+        lambda layers, **o: layers.Conv2D(4, 2, groups=2, data_format="channels_first", **o), (4, 5, 6)
+    ),
+    # -- layers around others, and attention --
+    "TimeDistributed": Descriptor(
+        lambda layers, **o: layers.TimeDistributed(layers.Dense(3, activation="tanh", **o)), SEQUENCE, mask=True
+    ),
+    "TimeDistributed, of a recurrent layer": Descriptor(
+        lambda layers, **o: layers.TimeDistributed(layers.GRU(3, **o)), (5, 3, 4)
+    ),
+    "TimeDistributed, step by step": Descriptor(
+        lambda layers, **o: layers.TimeDistributed(layers.BatchNormalization(**o)), SEQUENCE, mask=True
+    ),
+    "TimeDistributed, of a torch module": Descriptor(
+        lambda layers, **o: layers.TimeDistributed(layers.TorchModule(Described(4, 3), **o)),
+        SEQUENCE,
+        mask=True,
+        apart="Keras's TorchModuleWrapper has no config that can be opened",
+    ),
+    "TorchModule": Descriptor(
+        lambda layers, **o: layers.TorchModule(Described(4, 3), supports_masking=True, **o), SEQUENCE, mask=True
+    ),
+    "Attention": Descriptor(lambda layers, **o: layers.Attention(**o), [SEQUENCE, (6, 4)], mask=True),
+    "Attention, of keys": Descriptor(
+        lambda layers, **o: layers.Attention(use_scale=True, score_mode="concat", dropout=0.5, **o),
+        [SEQUENCE, (6, 2), (6, 4)],
+        mask=True,
+    ),
 }
 """By the name of the class, and after a comma what is special about the row."""
 

@@ -118,18 +118,15 @@ def convolutions(draw):
 @settings(max_examples=150, deadline=None)
 def test_any_size_by_definition(case):
     window, strides, dilation, padding, sizes, groups, channels, filters, batch = case
-    layer = (layers.Conv1D if len(window) == 1 else layers.Conv2D)(
-        filters, window, strides, padding, None, dilation, groups, bias_initializer="normal", dtype="float64"
-    )
+    options = {"groups": groups, "dilation_rate": dilation, "bias_initializer": "normal", "dtype": "float64"}
+    layer = (layers.Conv1D if len(window) == 1 else layers.Conv2D)(filters, window, strides, padding, **options)
     x = tensor(batch, *sizes, channels, dtype=torch.float64)
     found = layer(x)
     right = by_definition(x.numpy(), layer.kernel.detach().numpy(), strides, dilation, padding, groups)
     right = right + layer.bias.detach().numpy()
     assert tuple(found.shape) == right.shape == layer.compute_output_shape(tuple(x.shape))
     np.testing.assert_allclose(found.detach().numpy(), right, rtol=1e-12, atol=1e-12)
-    first = type(layer)(
-        filters, window, strides, padding, "channels_first", dilation, groups, bias_initializer="normal", dtype="float64"
-    )
+    first = type(layer)(filters, window, strides, padding, "channels_first", **options)
     first.build(tuple(x.movedim(-1, 1).shape))
     first.set_weights(layer.get_weights())
     torch.testing.assert_close(first(x.movedim(-1, 1)).movedim(1, -1), found, rtol=1e-12, atol=1e-12)

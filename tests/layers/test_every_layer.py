@@ -18,9 +18,9 @@ from ostinato.recurrence.nests import flatten, map_nest
 LAYERS = {
     each.__name__
     for each in (getattr(layers, name) for name in layers.__all__)
-    if inspect.isclass(each) and issubclass(each, layers.Layer) and each is not layers.Layer
+    if inspect.isclass(each) and issubclass(each, layers.Layer) and each not in (layers.Layer, layers.Wrapper)
 }
-"""The names of the exported layers; of one with two names, its own."""
+"""The names of the exported layers, but for those to be subclassed; of one with two names, its own."""
 CALLED_ALONE = [label for label, each in DESCRIPTORS.items() if each.states is None]
 MASKED = {label: [False, True] if each.mask else [False] for label, each in DESCRIPTORS.items()}
 ON_FLOATS = [(label, masked) for label, each in DESCRIPTORS.items() if not each.below for masked in MASKED[label]]

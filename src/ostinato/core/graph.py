@@ -113,7 +113,7 @@ def call_masked(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], mask
                 f"step. Wrap it in a Layer with supports_masking = True to pass the mask on.",
                 stacklevel=2,
             )
-        with _in_mode(layer):
+        with in_mode(layer):
             return module(*args, **kwargs), None
     if module is layer and not _is_hooked(layer):
         return layer.call_masked(args, kwargs, mask)
@@ -138,8 +138,8 @@ def _is_hooked(module: torch.nn.Module) -> bool:
 
 
 @contextlib.contextmanager
-def _in_mode(module: torch.nn.Module) -> Iterator[None]:
-    """A plain module in the mode of the enclosing call; it cannot ask for it itself."""
+def in_mode(module: torch.nn.Module) -> Iterator[None]:
+    """While the block runs, a plain module is in the mode of the enclosing call; it cannot ask for it itself."""
     training = CONTEXT.training
     if training is None or module.training is training or isinstance(module, Operation):
         yield

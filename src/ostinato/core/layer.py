@@ -61,6 +61,7 @@ class Layer(KerasModule):
     records_itself = True
     input_spec: Any = None
     supports_masking = False
+    rows_independent = True  # whether a row of the output depends on its own row of the input, and on no other
     hangs_masks = False  # whether to find the output's mask on the output, since computing it again means a second run
     _makes_mask = False  # whether the output may have a mask where the input has none
     _mutable_options: tuple[str, ...] = ("name", "trainable")
@@ -277,12 +278,16 @@ class Layer(KerasModule):
                         f"{self.described}: expected a tensor or an array, got {leaf!r}. Turn lists of numbers into "
                         f"one, with torch.tensor or np.array."
                     )
-            device = self._where().type
-            strict = self._asks_for_dtype() and not (device != "meta" and torch.is_autocast_enabled(device))
+            strict = self._asks_for_dtype() and not self._casts_by_itself()
             args = tuple(map_nest(lambda leaf: self._admit_leaf(leaf, strict), each) for each in args)
         if kwargs:
             kwargs = {key: map_nest(lambda leaf: self._admit_leaf(leaf, False), value) for key, value in kwargs.items()}
         return args, kwargs
+
+    def _casts_by_itself(self) -> bool:
+        """Whether torch's autocast is on where the weights are."""
+        device = self._where().type
+        return device != "meta" and torch.is_autocast_enabled(device)
 
     def _admit_leaf(self, leaf: Any, strict: bool) -> Any:
         if isinstance(leaf, Tensor):

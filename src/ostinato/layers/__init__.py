@@ -4,8 +4,10 @@ from ostinato.core.input_spec import InputSpec
 from ostinato.core.layer import Layer
 from ostinato.core.registry import deserialize_keras_object, serialize_keras_object
 from ostinato.layers.activation import Activation, LeakyReLU, ReLU, Softmax
+from ostinato.layers.attention import Attention
 from ostinato.layers.bidirectional import Bidirectional
 from ostinato.layers.concatenate import Concatenate, concatenate
+from ostinato.layers.convolution import Conv1D, Conv2D
 from ostinato.layers.dense import Dense
 from ostinato.layers.dot import Dot, dot
 from ostinato.layers.elementwise import (
@@ -36,6 +38,9 @@ from ostinato.layers.reshaping import Flatten, Permute, RepeatVector, Reshape
 from ostinato.layers.rnn import RNN
 from ostinato.layers.simple_rnn import SimpleRNN, SimpleRNNCell
 from ostinato.layers.stacked import StackedRNNCells
+from ostinato.layers.time_distributed import TimeDistributed
+from ostinato.layers.torch_module import TorchModule
+from ostinato.layers.wrapper import Wrapper
 
 __all__ = [
     "GRU",
@@ -43,10 +48,13 @@ __all__ = [
     "RNN",
     "Activation",
     "Add",
+    "Attention",
     "Average",
     "BatchNormalization",
     "Bidirectional",
     "Concatenate",
+    "Conv1D",
+    "Conv2D",
     "Dense",
     "Dot",
     "Dropout",
@@ -80,6 +88,10 @@ __all__ = [
     "SpatialDropout1D",
     "StackedRNNCells",
     "Subtract",
+    "TimeDistributed",
+    "TorchModule",
+    "TorchModuleWrapper",
+    "Wrapper",
     "add",
     "average",
     "concatenate",
@@ -92,5 +104,6 @@ __all__ = [
     "subtract",
 ]
 
+TorchModuleWrapper = TorchModule  # Keras's name
 GlobalAvgPool1D, GlobalMaxPool1D = GlobalAveragePooling1D, GlobalMaxPooling1D  # Keras's short names
 serialize, deserialize = serialize_keras_object, deserialize_keras_object

@@ -12,6 +12,7 @@ from ostinato.core.input_spec import InputSpec
 from ostinato.core.layer import Layer
 from ostinato.core.masks import first_mask
 from ostinato.core.registry import builtin
+from ostinato.layers.masked import finite, over
 
 
 @builtin("layers")
@@ -35,6 +36,7 @@ class BatchNormalization(Layer):
     """
 
     supports_masking = True
+    rows_independent = False
 
     def __init__(
         self,
@@ -103,29 +105,35 @@ class BatchNormalization(Layer):
         self.input_spec = InputSpec(ndim=rank, axes={self.axis: shape[0]})
 
     def call(self, inputs: Tensor, training: bool = False, mask: Any = None) -> Tensor:
-        x = inputs.movedim(self.axis, -1)
+        used = self._used(inputs, first_mask(mask))
+        x = finite(inputs.movedim(self.axis, -1), used)
         rows = x.reshape(-1, x.shape[-1])
         if not training or not self._trainable or not len(rows):  # an empty batch has no mean to follow
             rows = torch.batch_norm(
                 rows, self.gamma, self.beta, self.moving_mean, self.moving_variance, False, 0.0, self.epsilon, False
             )
-        elif (used := first_mask(mask)) is not None:
-            if used.shape != x.shape[: used.dim()] or used.dim() >= x.dim():
-                raise ValueError(
-                    f"{self.described}: mask must have the shape of the input's leading axes {tuple(x.shape[:-1])}, "
-                    f"got {tuple(used.shape)}."
-                )
-            used = used.reshape(used.shape + (1,) * (x.dim() - used.dim())).expand(*x.shape[:-1], 1) != 0
-            x = x.masked_fill(~used & ~x.isfinite(), 0)  # NaN times a zero gradient would still be NaN
+        elif used is not None:
             mean, variance = _moments(x, used)
             self._follow(mean, variance)
-            rows = self._normalise(x.reshape(rows.shape), mean, variance)
+            rows = self._normalise(rows, mean, variance)
         else:
             with torch.no_grad():
                 variance, mean = torch.var_mean(rows, dim=0, correction=0)
                 self._follow(mean, variance)
             rows = torch.batch_norm(rows, self.gamma, self.beta, None, None, True, 0.0, self.epsilon, False)
         return rows.reshape(x.shape).movedim(-1, self.axis)
+
+    def _used(self, inputs: Tensor, mask: Tensor | None) -> Tensor | None:
+        """What is not masked, over the input with its features last; None if there is no mask.
+
+        The mask is one of the input's leading axes, as in Keras, or of those that are left without the features.
+        """
+        if mask is None:
+            return None
+        if mask.shape == inputs.shape[: mask.dim()]:
+            return over(mask, inputs, self.described).expand_as(inputs).movedim(self.axis, -1)
+        moved = inputs.movedim(self.axis, -1)
+        return over(mask, moved, self.described).expand_as(moved)
 
     def _normalise(self, rows: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         """Written out, since gradients flow through the masked mean and variance."""
@@ -148,11 +156,9 @@ class BatchNormalization(Layer):
 
 
 def _moments(x: Tensor, used: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance over the used rows; x: `(..., features)`, used: `(..., 1)`."""
-    weights = used.to(x.dtype)
+    """Mean and variance over what is used, feature by feature; x, used: `(..., features)`."""
     axes = tuple(range(x.dim() - 1))
-    count = weights.sum() + 1e-7
-    x = x.masked_fill(~used, 0)
-    mean = (x * weights).sum(axes) / count
-    variance = ((x - mean).square() * weights).sum(axes) / count
+    count = used.to(x.dtype).sum(axes) + 1e-7
+    mean = x.masked_fill(~used, 0).sum(axes) / count
+    variance = (x - mean).masked_fill(~used, 0).square().sum(axes) / count
     return mean, variance
