@@ -249,22 +249,34 @@ def test_configs_are_as_in_keras(name: str, options: dict[str, Any]) -> None:
     assert read.learning_rate == pytest.approx(ours.learning_rate, rel=1e-6)
 
 
-def test_options_of_keras_that_are_not_here_are_refused_and_not_forgotten() -> None:
-    config = keras.optimizers.serialize(keras.optimizers.Adam(clipnorm=1.0))
-    with pytest.raises(ValueError, match=r"Adam: clipnorm=1.0 is not supported yet"):
-        optimizers.deserialize(config)
-    with pytest.raises(TypeError, match="clipnorm"):
-        optimizers.Adam(clipnorm=1.0)  # type: ignore[call-arg]
+OFF = {
+    "weight_decay": None, "clipnorm": None, "global_clipnorm": None, "clipvalue": None, "use_ema": False,
+    "ema_momentum": 0.99, "ema_overwrite_frequency": None, "loss_scale_factor": None,
+    "gradient_accumulation_steps": None,
+}  # fmt: skip
 
 
 def test_arguments_in_keras_s_order() -> None:
     assert optimizers.SGD(0.1, 0.9, True).get_config()["nesterov"] is True
-    assert optimizers.Adam(0.1, 0.8, 0.7, 1e-3, True).get_config() == {
+    assert optimizers.Adam(0.1, 0.8, 0.7, 1e-3, True).get_config() == OFF | {
         "name": "adam", "learning_rate": 0.1, "beta_1": 0.8, "beta_2": 0.7, "epsilon": 1e-3, "amsgrad": True,
     }  # fmt: skip
-    assert optimizers.RMSprop(0.1, 0.8, 0.7, 1e-3, True).get_config() == {
+    assert optimizers.RMSprop(0.1, 0.8, 0.7, 1e-3, True).get_config() == OFF | {
         "name": "rmsprop", "learning_rate": 0.1, "rho": 0.8, "momentum": 0.7, "epsilon": 1e-3, "centered": True,
     }  # fmt: skip
+    assert optimizers.AdamW(0.1, 0.2, 0.8, 0.7, 1e-3, True).get_config() == OFF | {
+        "name": "adamw", "learning_rate": 0.1, "weight_decay": 0.2, "beta_1": 0.8, "beta_2": 0.7, "epsilon": 1e-3,
+        "amsgrad": True,
+    }  # fmt: skip
+    for cls, own in [
+        (optimizers.Adagrad, {"initial_accumulator_value": 0.5, "epsilon": 1e-3}),
+        (optimizers.Adadelta, {"rho": 0.5, "epsilon": 1e-3}),
+        (optimizers.Adamax, {"beta_1": 0.5, "beta_2": 0.75, "epsilon": 1e-3}),
+        (optimizers.Nadam, {"beta_1": 0.5, "beta_2": 0.75, "epsilon": 1e-3}),
+        (optimizers.Lion, {"beta_1": 0.5, "beta_2": 0.75}),
+    ]:
+        expected = OFF | {"name": cls.__name__.lower(), "learning_rate": 0.1, **own}
+        assert cls(0.1, *own.values()).get_config() == expected
 
 
 @pytest.mark.parametrize("name", ["sgd", "SGD", "Sgd", "adam", "Adam", "ADAM", "rmsprop", "RMSprop", "RMSProp"])
@@ -307,7 +319,7 @@ def test_unknown_names() -> None:
         (lambda: optimizers.SGD(float("nan")), "learning_rate must be at least 0, got nan"),
         (lambda: optimizers.SGD("fast"), "learning_rate must be a number, got 'fast'"),
         (lambda: optimizers.SGD(True), "learning_rate must be a number, got True"),
-        (lambda: optimizers.Adam(lambda: 0.1), "torch.optim.lr_scheduler"),
+        (lambda: optimizers.Adam(optimizers.schedules.CosineDecay), "learning_rate is the class CosineDecay"),
         (lambda: optimizers.SGD(momentum=1.5), r"momentum must be in \[0, 1\], got 1.5"),
         (lambda: optimizers.SGD(nesterov=0.9), "nesterov must be True or False, got 0.9"),
         (lambda: optimizers.Adam(beta_1=-0.1), r"beta_1 must be in \[0, 1\]"),

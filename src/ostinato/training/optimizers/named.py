@@ -18,8 +18,8 @@ def get(identifier: Any) -> Any:
 
     Args:
         identifier: a name in any case ("adam"), a config, an `Optimizer` or its class; an optimizer of torch's, with
-            its parameters; or what makes one from a list of parameters, such as `torch.optim.AdamW` or
-            `lambda parameters: torch.optim.SGD(parameters, lr=0.1)`.
+            its parameters; or what makes one from a list of parameters, such as `torch.optim.AdamW`,
+            `functools.partial(torch.optim.SGD, lr=0.1)` or `lambda parameters: ...`.
 
     Returns:
         A torch optimizer, or what makes one from a list of parameters: `bind` tells them apart.
@@ -37,8 +37,8 @@ def get(identifier: Any) -> Any:
     """
     if isinstance(identifier, str):
         identifier = _known(identifier)
-    elif isinstance(identifier, dict) and isinstance(identifier.get("class_name"), str):
-        identifier = {**identifier, "class_name": _known(identifier["class_name"])}
+    elif isinstance(identifier, dict):
+        return deserialize(identifier)
     made = isinstance(identifier, torch.optim.Optimizer)
     if made or (inspect.isclass(identifier) and not issubclass(identifier, Optimizer)):
         return identifier  # a class of torch's makes an optimizer from parameters, and cannot without them
@@ -50,12 +50,12 @@ def _known(name: str) -> str:
     return name.lower() if name.lower() in registry.builtin_names("optimizers") else name
 
 
-def bind(optimizer: Any, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+def bind(optimizer: Any, parameters: Iterable[Tensor | tuple[str, Tensor]]) -> torch.optim.Optimizer:
     """What `get` gave, as an optimizer of these parameters.
 
     Args:
         optimizer: an `Optimizer`, which is built; a torch optimizer, which must have some of them; or what makes one.
-        parameters: floating tensors.
+        parameters: floating tensors, or pairs of a name and one; names matter to `exclude_from_weight_decay` only.
 
     Returns:
         The optimizer.
@@ -70,10 +70,11 @@ def bind(optimizer: Any, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
         >>> type(bind(torch.optim.AdamW, [torch.nn.Parameter(torch.ones(1))])).__name__
         'AdamW'
     """
-    given = list(parameters)
+    named = list(parameters)
     if isinstance(optimizer, Optimizer):
-        optimizer.build(given)
+        optimizer.build(named)
         return optimizer
+    given = [each[1] if isinstance(each, tuple) else each for each in named]
     if not given:
         raise ValueError(
             "optimizer: there are no parameters to change. Has the model trainable weights, and is it built?"
@@ -93,12 +94,22 @@ def bind(optimizer: Any, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
 
 
 def serialize(optimizer: Any) -> Any:
-    """The config of an optimizer, without its state and parameters."""
+    """The config of an optimizer, without its state and parameters.
+
+    >>> import ostinato
+    >>> ostinato.optimizers.serialize(ostinato.optimizers.Lion(0.5))["class_name"]
+    'Lion'
+    """
     return registry.serialize_keras_object(optimizer)
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The optimizer that `serialize` described. Raises ValueError for an unknown name."""
+    """The optimizer that `serialize`, here or in Keras, described. Raises ValueError for an unknown name.
+
+    >>> import ostinato
+    >>> ostinato.optimizers.deserialize({"class_name": "AdamW", "config": {"weight_decay": 0.5}}).weight_decay
+    0.5
+    """
     if isinstance(config, dict) and isinstance(config.get("class_name"), str):
         config = {**config, "class_name": _known(config["class_name"])}
     return registry.resolve("optimizers", config, custom_objects)
