@@ -11,12 +11,23 @@ from torch import Tensor
 from ostinato.core import activations
 from ostinato.core.layer import Layer
 from ostinato.core.registry import builtin
+from ostinato.layers.masked import finite, over
 
 
 class Elementary(Layer):
-    """A layer without weights that keeps the shape and passes the mask on."""
+    """A layer without weights that keeps the shape and passes the mask on; a subclass defines `apply_to`.
+
+    What is not finite in a masked step counts as 0, so that no gradient becomes NaN there.
+    """
 
     supports_masking = True
+
+    def apply_to(self, x: Tensor) -> Tensor:
+        """The function of the layer."""
+        raise NotImplementedError(f"{type(self).__name__} must define apply_to(x).")
+
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        return self.apply_to(finite(inputs, None if mask is None else over(mask, inputs, self.described)))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """That of the input."""
@@ -45,8 +56,8 @@ class Activation(Elementary):
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
 
-    def call(self, inputs: Tensor) -> Tensor:
-        return self.activation(inputs)
+    def apply_to(self, x: Tensor) -> Tensor:
+        return self.activation(x)
 
 
 @builtin("layers")
@@ -79,16 +90,16 @@ class ReLU(Elementary):
         _refuse_negative("ReLU", "threshold", threshold)
         self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
 
-    def call(self, inputs: Tensor) -> Tensor:
+    def apply_to(self, x: Tensor) -> Tensor:
         if self.threshold == 0:
-            above = torch.relu(inputs)
+            above = torch.relu(x)
         else:
-            above = torch.where(inputs > self.threshold, inputs, 0)
+            above = torch.where(x > self.threshold, x, 0)
         if self.max_value is not None:
             above = above.clamp(max=self.max_value)
         if self.negative_slope == 0:
             return above
-        return above - self.negative_slope * torch.relu(self.threshold - inputs)
+        return above - self.negative_slope * torch.relu(self.threshold - x)
 
 
 @builtin("layers")
@@ -114,8 +125,8 @@ class LeakyReLU(Elementary):
         _refuse_negative("LeakyReLU", "negative_slope", negative_slope)
         self.negative_slope = negative_slope
 
-    def call(self, inputs: Tensor) -> Tensor:
-        return torch.nn.functional.leaky_relu(inputs, self.negative_slope)
+    def apply_to(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.leaky_relu(x, self.negative_slope)
 
 
 @builtin("layers")
@@ -126,7 +137,7 @@ class Softmax(Elementary):
 
     Called with any shape, and a mask that broadcasts over it from the last axis on: not one of steps, but of the
     entries. Returns the same shape, 0 where it is masked, all zeros where nothing is used. What stands in masked places
-    reaches neither the output nor a gradient. The mask is passed on.
+    reaches neither the output nor a gradient. The mask is passed on, in the input's shape.
     Raises ValueError for a mask that does not broadcast over the input.
     Source: keras/src/layers/activations/softmax.py.
 
@@ -135,13 +146,24 @@ class Softmax(Elementary):
     tensor([0.5000, 0.5000, 0.0000])
     """
 
+    _makes_mask = False
+
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axis = list(axis) if isinstance(axis, (list, tuple)) else axis
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is None:
-            return self._softmax(inputs)
+            return self.apply_to(inputs)
+        used = self._used(inputs, mask)
+        lowest = torch.finfo(inputs.dtype).min  # and not -inf, of which a whole row would be NaN
+        return self.apply_to(inputs.masked_fill(~used, lowest)).masked_fill(~used, 0)
+
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        """The mask, over the whole input: one of the last axes would be taken for one of steps by what follows."""
+        return None if mask is None else self._used(inputs, mask)
+
+    def _used(self, inputs: Tensor, mask: Tensor) -> Tensor:
         fits = zip(reversed(mask.shape), reversed(inputs.shape), strict=False)
         if mask.dim() > inputs.dim() or any(m not in (1, n) for m, n in fits):
             raise ValueError(
@@ -149,10 +171,9 @@ class Softmax(Elementary):
                 f"{tuple(mask.shape)} for an input of shape {tuple(inputs.shape)}."
             )
         used = mask if mask.dtype is torch.bool else mask > 0.5
-        lowest = torch.finfo(inputs.dtype).min  # and not -inf, of which a whole row would be NaN
-        return self._softmax(inputs.masked_fill(~used, lowest)).masked_fill(~used, 0)
+        return used.expand(inputs.shape)
 
-    def _softmax(self, x: Tensor) -> Tensor:
+    def apply_to(self, x: Tensor) -> Tensor:
         if not isinstance(self.axis, list):
             return torch.softmax(x, self.axis)
         if len(self.axis) == 1:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ostinato.core.registry import builtin
 from ostinato.core.shapes import Shape
-from ostinato.layers.merge import Merge
+from ostinato.layers.merge import Merge, common
 
 
 @builtin("layers")
@@ -29,6 +29,8 @@ class Concatenate(Merge):
     torch.Size([2, 8, 4])
     """
 
+    _makes_mask = False
+
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if isinstance(axis, bool) or not hasattr(axis, "__index__"):
@@ -45,16 +47,15 @@ class Concatenate(Merge):
             )
         merged: list[int | None] = []
         for axis, sizes in enumerate(zip(*shapes, strict=True)):
-            known = [size for size in sizes if size is not None]
+            size, agree = common(sizes)
             if axis == self.axis % rank:
-                merged.append(sum(known) if len(known) == len(sizes) else None)
-            elif len(set(known)) > 1:
+                size = None if any(each is None for each in sizes) else sum(sizes)
+            elif not agree:
                 raise ValueError(
                     f"{self.described}: the inputs must have equal sizes except along axis {self.axis}; got shapes "
                     f"{shapes}."
                 )
-            else:
-                merged.append(next(iter(known), None))
+            merged.append(size)
         return tuple(merged)
 
     def merge(self, inputs: list[Tensor], used: list[Tensor | None]) -> Tensor:

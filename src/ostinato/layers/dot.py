@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ostinato.core.registry import builtin
 from ostinato.core.shapes import Shape
-from ostinato.layers.merge import Merge, common_batch
+from ostinato.layers.merge import Merge, common, common_batch
 
 
 @builtin("layers")
@@ -33,6 +33,8 @@ class Dot(Merge):
     torch.Size([2, 5, 7])
     """
 
+    _makes_mask = False
+
     def __init__(self, axes: Any, normalize: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(axes, (int, list, tuple)):
@@ -47,8 +49,8 @@ class Dot(Merge):
         if len(shapes) != 2:
             raise ValueError(f"{self.described}: expected exactly 2 inputs, got {len(shapes)}.")
         first, second = self._axes(shapes)
-        sizes = {shapes[0][first], shapes[1][second]} - {None}
-        if len(sizes) > 1:
+        _, agree = common([shapes[0][first], shapes[1][second]])
+        if not agree:
             raise ValueError(
                 f"{self.described}: sizes along the axes summed over must be equal, got {shapes[0][first]} (axis "
                 f"{first} of {shapes[0]}) and {shapes[1][second]} (axis {second} of {shapes[1]})."

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ostinato.core.registry import builtin
 from ostinato.core.shapes import Shape
-from ostinato.layers.merge import Merge, common_batch, widened
+from ostinato.layers.merge import Merge, common, common_batch, widened
 
 
 class Elementwise(Merge):
@@ -25,11 +25,11 @@ class Elementwise(Merge):
         return (batch, *(self._broadcast(sizes, shapes) for sizes in columns))
 
     def _broadcast(self, sizes: tuple[int | None, ...], shapes: list[Shape]) -> int | None:
-        wide = {size for size in sizes if size != 1}
-        known = wide - {None}
-        if len(known) > 1:
+        wide = [size for size in sizes if size is None or size != 1]
+        size, agree = common(wide or [1])
+        if not agree:
             raise ValueError(f"{self.described}: shapes {shapes} do not go together; sizes must be equal, or 1.")
-        return None if None in wide else next(iter(known), 1)
+        return size if all(each is not None for each in wide) else None
 
     def merge(self, inputs: list[Tensor], used: list[Tensor | None]) -> Tensor:
         """The elements combined, over tensors of one rank."""

@@ -17,8 +17,8 @@ def over(mask: Tensor, x: Tensor, who: str) -> Tensor:
     lead = x.shape[: mask.dim()]
     if mask.dim() > x.dim() or any(m not in (1, n) for m, n in zip(mask.shape, lead, strict=True)):
         raise ValueError(
-            f"{who}: a mask must have the shape of its input's leading axes; the input has shape {tuple(x.shape)}, "
-            f"its mask {tuple(mask.shape)}."
+            f"{who}: mask must have the shape of its input's leading axes {tuple(lead)}, got {tuple(mask.shape)} for "
+            f"an input of shape {tuple(x.shape)}."
         )
     used = mask if mask.dtype is torch.bool else mask != 0
     return used.reshape(used.shape + (1,) * (x.dim() - used.dim()))

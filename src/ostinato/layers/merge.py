@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -68,7 +69,7 @@ class Merge(Layer):
 
     def _counted(self, shapes: list[Shape]) -> list[Shape]:
         """The shapes. Raises ValueError if there is none, or one without a batch."""
-        if not shapes or any(not shape for shape in shapes):
+        if not shapes or any(len(shape) == 0 for shape in shapes):
             raise ValueError(f"{self.described}: expected at least one tensor, each with a batch, got shapes {shapes}.")
         return shapes
 
@@ -103,10 +104,20 @@ def widened(x: Tensor, rank: int) -> Tensor:
 
 def common_batch(shapes: list[Shape], who: str) -> int | None:
     """The batch of all shapes, None if none says. Raises ValueError if they say different ones."""
-    known = {shape[0] for shape in shapes} - {None}
-    if len(known) > 1:
+    batch, agree = common([shape[0] for shape in shapes])
+    if not agree:
         raise ValueError(f"{who}: the inputs must have the same batch, got shapes {shapes}.")
-    return next(iter(known), None)
+    return batch
+
+
+def common(sizes: Sequence[int | None]) -> tuple[int | None, bool]:
+    """The first size that is known, None if none is; and whether all that are known are equal.
+
+    >>> common([None, 3, 3]), common([2, 3])
+    ((3, True), (2, False))
+    """
+    known = [size for size in sizes if size is not None]  # no set: sizes may be symbols while torch compiles
+    return (known[0] if known else None), all(size == known[0] for size in known)
 
 
 def _any_of(masks: list[Tensor]) -> Tensor:
