@@ -228,9 +228,11 @@ class LossFunctionWrapper(Loss):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """The loss that `get_config` described."""
-        if isinstance(config.get("fn"), dict):
-            config = {**config, "fn": registry.resolve("losses", config["fn"])}
-        return cls(**config)
+        options = registry.deserialize_keras_object({key: each for key, each in config.items() if key != "fn"})
+        if "fn" in config:
+            fn = config["fn"]
+            options["fn"] = registry.resolve("losses", fn) if isinstance(fn, dict) else fn
+        return cls(**options)
 
 
 class FunctionLoss(LossFunctionWrapper):
@@ -242,9 +244,7 @@ class FunctionLoss(LossFunctionWrapper):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**Loss.get_config(self), **self._fn_kwargs}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """The loss that `get_config` described."""
-        return cls(**registry.deserialize_keras_object(config))
+        config = Loss.get_config(self)
+        for key, each in self._fn_kwargs.items():  # a tuple stays one: JSON makes a list of it, which is taken too
+            config[key] = each if isinstance(each, tuple) else registry.serialize_keras_object(each)
+        return config

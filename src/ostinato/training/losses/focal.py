@@ -220,6 +220,7 @@ class CategoricalFocalCrossentropy(FunctionLoss):
         dtype: Any = None,
     ) -> None:
         check_smoothing(label_smoothing, f"{type(self).__name__} {name!r}")
+        alpha = alpha.tolist() if isinstance(alpha, Tensor) else alpha
         options = {"from_logits": from_logits, "label_smoothing": label_smoothing, "axis": axis}
         super().__init__(categorical_focal_crossentropy, reduction, name, dtype, alpha=alpha, gamma=gamma, **options)
 
