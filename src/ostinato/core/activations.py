@@ -1,4 +1,4 @@
-"""Activations by Keras's names."""
+"""Activations by Keras's names: those of `ostinato.ops`, and what Keras's layers call otherwise."""
 
 from __future__ import annotations
 
@@ -6,68 +6,131 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ostinato.core import registry
-from ostinato.recurrence.activations import KNOWN, Activation, hard_sigmoid, linear
+from ostinato.ops import activations as ops
+from ostinato.ops.activations import (
+    celu,
+    elu,
+    glu,
+    hard_shrink,
+    hard_sigmoid,
+    hard_silu,
+    hard_swish,
+    hard_tanh,
+    leaky_relu,
+    log_sigmoid,
+    log_softmax,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    soft_shrink,
+    softmax,
+    softplus,
+    softsign,
+    sparse_plus,
+    sparse_sigmoid,
+    sparsemax,
+    squareplus,
+    swish,
+    tanh,
+    tanh_shrink,
+    threshold,
+)
+from ostinato.ops.dtypes import floating
+from ostinato.ops.overrides import operation
+from ostinato.ops.tensors import tensor
+from ostinato.recurrence import activations as known
+from ostinato.recurrence.activations import KNOWN, Activation, linear
 
+# torch's own functions may be named in configs too: an activation of torch.tanh is written "tanh".
 for _name, _function in KNOWN.items():
     registry.builtin("activations", _name)(_function)
 
-tanh, sigmoid, relu = KNOWN["tanh"], KNOWN["sigmoid"], KNOWN["relu"]
+for _function in (
+    celu,
+    elu,
+    glu,
+    hard_shrink,
+    hard_sigmoid,
+    hard_tanh,
+    leaky_relu,
+    linear,
+    log_sigmoid,
+    log_softmax,
+    relu6,
+    selu,
+    sigmoid,
+    soft_shrink,
+    softmax,
+    softplus,
+    softsign,
+    sparse_plus,
+    sparse_sigmoid,
+    sparsemax,
+    squareplus,
+    tanh,
+    tanh_shrink,
+    threshold,
+):
+    registry.builtin("activations")(_function)
+registry.builtin("activations", "silu", "swish")(silu)
+registry.builtin("activations", "hard_silu", "hard_swish")(hard_silu)
 
 
 @registry.builtin("activations")
-def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """`exp(x) / sum(exp(x))` along `axis`."""
-    return torch.softmax(x, axis)
+@known.also("relu")
+@operation
+def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
+    """`x` where it is above `threshold`, at most `max_value`; elsewhere `negative_slope (x - threshold)`.
+
+    x: a tensor, an array or numbers, of any shape, which the result has too.
+
+    >>> relu([-1.0, 2.0]), relu([-1.0, 8.0], negative_slope=0.5, max_value=6)
+    (tensor([0., 2.]), tensor([-0.5000,  6.0000]))
+    """
+    x = tensor(x)
+    if not threshold and max_value is None:
+        return functional.leaky_relu(floating(x), negative_slope) if negative_slope else torch.relu(x)
+    above = torch.where(x > threshold, x, torch.zeros_like(x)) if threshold else torch.relu(x)
+    if max_value is not None:
+        above = torch.clip(above, 0, max_value)
+    return above - negative_slope * torch.relu(threshold - x) if negative_slope else above
 
 
 @registry.builtin("activations")
-def log_softmax(x: Tensor, axis: int = -1) -> Tensor:
-    """`log(softmax(x))` along `axis`."""
-    return torch.log_softmax(x, axis)
+@operation
+def gelu(x: Any, approximate: bool = False) -> Tensor:
+    """`x Phi(x)`, Phi the normal distribution function, or its approximation by tanh (Hendrycks & Gimpel, 2016).
+
+    >>> gelu([1.0]), gelu([1.0], approximate=True)
+    (tensor([0.8413]), tensor([0.8412]))
+    """
+    return ops.gelu(x, approximate)
 
 
 @registry.builtin("activations")
-def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    """`x` above 0, `alpha (exp(x) - 1)` below."""
-    return torch.nn.functional.elu(x, alpha)
+@operation
+def exponential(x: Any) -> Tensor:
+    """`exp(x)`.
+
+    >>> exponential([0.0])
+    tensor([1.])
+    """
+    return torch.exp(tensor(x))
 
 
 @registry.builtin("activations")
-def selu(x: Tensor) -> Tensor:
-    """The self-normalising elu (Klambauer et al., 2017)."""
-    return torch.selu(x)
+@operation
+def mish(x: Any) -> Tensor:
+    """`x tanh(log(1 + exp(x)))` (Misra, 2019).
 
-
-@registry.builtin("activations")
-def gelu(x: Tensor, approximate: bool = False) -> Tensor:
-    """`x Phi(x)` (Hendrycks & Gimpel, 2016)."""
-    return torch.nn.functional.gelu(x, approximate="tanh" if approximate else "none")
-
-
-@registry.builtin("activations")
-def softplus(x: Tensor) -> Tensor:
-    """`log(1 + exp(x))`."""
-    return torch.nn.functional.softplus(x)
-
-
-@registry.builtin("activations")
-def softsign(x: Tensor) -> Tensor:
-    """`x / (1 + |x|)`."""
-    return torch.nn.functional.softsign(x)
-
-
-@registry.builtin("activations", "silu", "swish")
-def silu(x: Tensor) -> Tensor:
-    """`x sigmoid(x)`."""
-    return torch.nn.functional.silu(x)
-
-
-@registry.builtin("activations")
-def exponential(x: Tensor) -> Tensor:
-    """`exp(x)`."""
-    return torch.exp(x)
+    >>> mish([1.0])
+    tensor([0.8651])
+    """
+    return functional.mish(floating(tensor(x)))
 
 
 def get(identifier: Any) -> Activation:
@@ -75,38 +138,66 @@ def get(identifier: Any) -> Activation:
 
     Raises ValueError for an unknown name, with the nearest known one.
 
-    >>> get("tanh") is torch.tanh, get(None) is linear
-    (True, True)
+    >>> get("tanh") is tanh, get(None) is linear, get(torch.sin) is torch.sin
+    (True, True, True)
     """
     return linear if identifier is None else registry.resolve("activations", identifier)
 
 
 def serialize(activation: Activation) -> Any:
-    """The name of an activation, or its config."""
+    """The name of an activation, or its config if it has one.
+
+    >>> serialize(silu), serialize(torch.tanh)
+    ('silu', 'tanh')
+    """
     return registry.serialize_keras_object(activation)
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Activation:
-    """The activation that `serialize` described."""
+    """The activation that `serialize` described.
+
+    custom_objects: name to function, beside what is registered.
+
+    >>> deserialize("swish") is silu, deserialize("sine", {"sine": torch.sin}) is torch.sin
+    (True, True)
+    """
     return linear if config is None else registry.resolve("activations", config, custom_objects)
 
 
 __all__ = [
+    "celu",
     "deserialize",
     "elu",
     "exponential",
     "gelu",
     "get",
+    "glu",
+    "hard_shrink",
     "hard_sigmoid",
+    "hard_silu",
+    "hard_swish",
+    "hard_tanh",
+    "leaky_relu",
     "linear",
+    "log_sigmoid",
     "log_softmax",
+    "mish",
     "relu",
+    "relu6",
     "selu",
     "serialize",
     "sigmoid",
     "silu",
+    "soft_shrink",
     "softmax",
     "softplus",
     "softsign",
+    "sparse_plus",
+    "sparse_sigmoid",
+    "sparsemax",
+    "squareplus",
+    "swish",
     "tanh",
+    "tanh_shrink",
+    "threshold",
 ]

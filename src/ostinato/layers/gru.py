@@ -9,6 +9,7 @@ from ostinato.core.cell import GatedCell
 from ostinato.core.registry import builtin
 from ostinato.layers.aliases import of_cell, refuse_cudnn
 from ostinato.layers.rnn import RNN
+from ostinato.recurrence.activations import plain
 from ostinato.recurrence.gru import GRU as RecurrenceGRU
 
 
@@ -95,8 +96,8 @@ class GRUCell(GatedCell):
             bias,
             dropout,
             recurrent_dropout,
-            self.activation,
-            self.recurrent_activation,
+            plain(self.activation),
+            plain(self.recurrent_activation),
             self.reset_after,
         )
 

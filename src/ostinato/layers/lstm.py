@@ -12,6 +12,7 @@ from ostinato.core.cell import GatedCell
 from ostinato.core.registry import builtin
 from ostinato.layers.aliases import of_cell, refuse_cudnn
 from ostinato.layers.rnn import RNN
+from ostinato.recurrence.activations import plain
 from ostinato.recurrence.lstm import LSTM as RecurrenceLSTM
 
 
@@ -108,8 +109,8 @@ class LSTMCell(GatedCell):
             bias,
             dropout,
             recurrent_dropout,
-            self.activation,
-            self.recurrent_activation,
+            plain(self.activation),
+            plain(self.recurrent_activation),
         )
 
 

@@ -9,6 +9,7 @@ from ostinato.core.cell import GatedCell
 from ostinato.core.registry import builtin
 from ostinato.layers.aliases import of_cell
 from ostinato.layers.rnn import RNN
+from ostinato.recurrence.activations import plain
 from ostinato.recurrence.simple_rnn import SimpleRNN as RecurrenceSimpleRNN
 
 
@@ -83,7 +84,7 @@ class SimpleRNNCell(GatedCell):
             bias,
             dropout,
             recurrent_dropout,
-            self.activation,
+            plain(self.activation),
         )
 
 
