@@ -8,6 +8,7 @@ from ostinato.core.registry import (
     register_keras_serializable,
     serialize_keras_object,
 )
+from ostinato.plots.model import plot_model
 from ostinato.random import set_random_seed
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "deserialize_keras_object",
     "get_registered_name",
     "get_registered_object",
+    "plot_model",
     "register_keras_serializable",
     "serialize_keras_object",
     "set_random_seed",

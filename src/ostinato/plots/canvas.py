@@ -45,14 +45,14 @@ def wrapped(text: str, width: int) -> str:
     categorical_accuracy
     """
     lines = [""]
-    for part in re.findall(r"[^\s_./\-,]*[\s_./\-,]*", text):
+    for part in re.findall(r"[^ _./-]*[ _./-]*", text):
         while part:
             room = width - len(lines[-1])
-            if len(part.rstrip()) <= room:
+            if len(part.rstrip(" ")) <= room:
                 lines[-1] += part
                 break
             if lines[-1]:
                 lines.append("")
             else:  # one word that is wider than the line
                 lines[-1], part = part[:width], part[width:]
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(line.rstrip(" ") for line in lines)

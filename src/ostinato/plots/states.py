@@ -93,7 +93,7 @@ def _call_in(model: Any, layer: Any, x: Nest) -> tuple[Any, tuple[Any, ...], dic
     """The layer, and the arguments of its first call when the model runs on x."""
     if not isinstance(model, Layer):
         raise TypeError(f"plot_states: model must be a Model or a Sequential, got {type(model).__name__}.")
-    layer = model.get_layer(layer) if isinstance(layer, str) else layer  # type: ignore[operator]
+    layer = model.get_layer(layer) if isinstance(layer, str) else layer
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
     def keep(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
