@@ -1,5 +1,6 @@
 """What `fit` reports to."""
 
+from ostinato.training.callbacks.averages import SwapEMAWeights
 from ostinato.training.callbacks.base import Callback
 from ostinato.training.callbacks.csv_log import CSVLogger
 from ostinato.training.callbacks.early_stopping import EarlyStopping
@@ -22,6 +23,7 @@ __all__ = [
     "LearningRateScheduler",
     "ProgressBar",
     "ReduceLROnPlateau",
+    "SwapEMAWeights",
     "TensorBoard",
     "TerminateOnNaN",
     "TorchScheduler",
