@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 import ostinato
+from ostinato.callbacks import CallbackList, LambdaCallback, ProgressBar
 from ostinato.training.callbacks import progress
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -246,3 +247,198 @@ def test_a_real_terminal():
 def test_an_unknown_verbosity(verbose):
     with pytest.raises(ValueError, match=re.escape(f"verbose must be 0, 1, 2 or 'auto', got {verbose!r}")):
         progress.display(verbose)
+
+
+# -- the callback -----------------------------------------------------------------------------------------------------
+
+
+def run_fit(bar, epochs=2, steps=3, known=True, validation=True, logs=None, fails=None):
+    """A training as `fit` tells of it. fails: the epoch whose second batch raises KeyboardInterrupt."""
+    told = CallbackList(bar, params={"epochs": epochs, "steps": steps if known else None})
+    with told.phase("train") as run:
+        for epoch in range(epochs):
+            run.epoch_begin(epoch)
+            for batch in range(steps):
+                run.batch_begin(batch)
+                if (epoch, batch) == (fails, 1):
+                    raise KeyboardInterrupt
+                run.batch_end(batch, logs or (lambda: {"loss": 0.5}))
+            numbers = {"loss": 0.5}
+            if validation:
+                with told.phase("test") as test:
+                    test.batch_end(0, lambda: {"loss": 9.0})
+                    test.logs = {"loss": 0.25}
+                numbers["val_loss"] = 0.25
+            run.epoch_end(epoch, numbers)
+
+
+def run_pass(bar, kind, steps=3, known=True, fails=False):
+    """An evaluation or a prediction, as `evaluate` and `predict` tell of them."""
+    with CallbackList(bar, params={"epochs": 1, "steps": steps if known else None}).phase(kind) as run:
+        for batch in range(steps):
+            if fails and batch == 1:
+                raise KeyboardInterrupt
+            run.batch_end(batch, lambda: {"loss": 0.5} if kind == "test" else {})
+        if kind == "test":
+            run.logs = {"loss": 0.5}
+
+
+def plain(text):
+    return re.sub(r"\d+\.\d s|\d:\d\d:\d\d", "T", re.sub("━+[╸╺]?━*", "━", text))
+
+
+def squeezed(lines):
+    return [plain(line) for line in lines]
+
+
+NUMBERS = "loss: 0.5000  val_loss: 0.2500"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_lines_of_a_callback(capsys, known):
+    run_fit(ProgressBar(2), known=known)
+    run_pass(ProgressBar(2), "test", known=known)
+    run_pass(ProgressBar(2), "predict", known=known)
+    assert squeezed(capsys.readouterr().out.splitlines()) == [
+        f"Epoch 1/2  3 steps  T  {NUMBERS}",
+        f"Epoch 2/2  3 steps  T  {NUMBERS}",
+        "Evaluate  3 steps  T  loss: 0.5000",
+        "Predict  3 steps  T",
+    ]
+
+
+def test_bars_of_a_callback(terminal):
+    bar = ProgressBar(1)
+    run_fit(bar)
+    run_pass(bar, "test")  # the same callback again
+    run_pass(bar, "predict")
+    assert squeezed(terminal.screen) == [
+        f"Epoch 1/2 3/3 ━ T {NUMBERS}",
+        f"Epoch 2/2 3/3 ━ T {NUMBERS}",
+        "Evaluate 3/3 ━ T loss: 0.5000",
+        "Predict 3/3 ━ T",
+    ]
+    assert terminal.getvalue().count(HIDE) == terminal.getvalue().count(SHOW) == 4
+
+
+@pytest.mark.parametrize("width", [30, 100])
+def test_a_count_where_nobody_knows_the_end(terminal, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    run_fit(ProgressBar(1), known=False)
+    run_pass(ProgressBar(1), "predict", known=False)
+    epochs = [f"Epoch {n}/2 3 steps T" for n in (1, 2)]
+    if width == 100:
+        lines = [f"{each} {NUMBERS}" for each in epochs]
+    else:
+        lines = [line for each in epochs for line in (each, "  loss: 0.5000  val_loss:", "0.2500")]
+    assert squeezed(terminal.screen) == [*lines, "Predict 3 steps T"]
+    assert "━" not in terminal.getvalue()
+
+
+def test_no_epochs_and_no_batches(terminal):
+    run_fit(ProgressBar(1), epochs=0)
+    assert terminal.getvalue() == ""
+    run_pass(ProgressBar(1), "predict", steps=0)
+    assert squeezed(terminal.screen) == ["Predict 0/0 ━ T"]
+
+
+def test_silence_of_a_callback(capsys):
+    run_fit(ProgressBar(0))
+    run_pass(ProgressBar(0), "test")
+    assert capsys.readouterr().out == ""
+
+
+def test_the_callback_asks_rarely(terminal):
+    asked = []
+    run_fit(ProgressBar(1), epochs=1, steps=1000, logs=lambda: asked.append(1) or {"loss": 0.5})
+    assert 1 <= len(asked) < 100
+    asked.clear()
+    run_fit(ProgressBar(2), epochs=1, steps=10, logs=lambda: asked.append(1) or {"loss": 0.5})
+    assert asked == []
+
+
+def test_what_other_callbacks_print_stands_above_the_bar(terminal, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(progress, "sys", sys)
+    prints = LambdaCallback(on_epoch_end=lambda epoch, logs: print(f"epoch {epoch} is over"))
+    run_fit([prints, ProgressBar(1)])
+    assert squeezed(terminal.screen) == [
+        "epoch 0 is over",
+        f"Epoch 1/2 3/3 ━ T {NUMBERS}",
+        "epoch 1 is over",
+        f"Epoch 2/2 3/3 ━ T {NUMBERS}",
+    ]
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_an_interrupted_callback(terminal, verbose, known):
+    """The bar stands as far as it came; no line reports what did not end."""
+    with pytest.raises(KeyboardInterrupt):
+        run_fit(ProgressBar(verbose), known=known, fails=1)
+    with pytest.raises(KeyboardInterrupt):
+        run_pass(ProgressBar(verbose), "test", known=known, fails=True)
+    written = terminal.getvalue()
+    assert written.count(HIDE) == written.count(SHOW) == (3 if verbose == 1 else 0)
+    lines = squeezed(terminal.screen)
+    if verbose == 2:
+        assert lines == [f"Epoch 1/2  3 steps  T  {NUMBERS}"]
+    else:
+        count = "1/3 ━" if known else "1 steps"
+        ends = [f"Epoch 2/2 {count} T", f"Evaluate {count} T loss: 0.5000"]
+        assert [line for line in lines if "1/3" in line or "1 steps" in line] == ends
+
+
+def test_an_interrupted_prediction_reports_nothing(capsys):
+    with pytest.raises(KeyboardInterrupt):
+        run_pass(ProgressBar(2), "predict", fails=True)
+    assert capsys.readouterr().out == ""
+
+
+class Broken(Terminal):
+    """A terminal that fails once, in a step."""
+
+    failed = False
+
+    def write(self, text):
+        if "1/3" in text and not self.failed:
+            self.failed = True
+            raise OSError("gone")
+        return super().write(text)
+
+
+def test_a_screen_that_fails_is_let_go(monkeypatch):
+    found = Broken()
+    monkeypatch.setattr(progress, "sys", types.SimpleNamespace(stdout=found))
+    bar = ProgressBar(1)
+    with pytest.raises(OSError, match="gone"):
+        run_fit(bar)
+    assert found.getvalue().count(HIDE) == found.getvalue().count(SHOW)
+    assert bar._screen.live is None
+
+
+def test_the_callback_by_hand():
+    """As in a loop of one's own, with dicts."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    bar = ProgressBar(1)
+    bar.set_params({"epochs": 1, "steps": 2})
+    bar.on_train_begin()
+    bar._screen = progress.Bar(console)
+    bar.on_epoch_begin(0)
+    bar.on_train_batch_begin(0)
+    bar.on_train_batch_end(0, {"loss": 0.75})
+    bar.on_train_batch_end(1)
+    bar.on_epoch_end(0, {"loss": 0.5})
+    bar.on_train_end()
+    assert "loss: 0.7500" in console.file.getvalue()
+    assert "Epoch 1/1 2/2" in console.file.getvalue()
+
+
+@pytest.mark.parametrize("verbose", [3, "yes", None])
+def test_a_callback_of_unknown_verbosity(verbose):
+    with pytest.raises(ValueError, match=re.escape(f"verbose must be 0, 1, 2 or 'auto', got {verbose!r}")):
+        ProgressBar(verbose)
+
+
+def test_numbers_that_are_no_floats():
+    assert progress.numbers({"f1": [0.5, 0.25], "n": 3}) == "f1: [0.5, 0.25]  n: 3.0000"
