@@ -247,17 +247,23 @@ def _positions(grid: _Grid, edges: Sequence[Edge], ends: list[float]) -> list[fl
         for row in grid.rows if downwards else reversed(grid.rows):
             around = pulls[0] if downwards else pulls[1]
             _place(row, grid, x, [_pulled(v, around[v], grid, x) for v in row])
-        bend = sum(abs(x[u] + shift - x[v]) for v in range(len(x)) for u, shift in pulls[0][v])
+        bend = sum(_weight(u, v, grid) * abs(x[u] + shift - x[v]) for v in range(len(x)) for u, shift in pulls[0][v])
         if bend < least - 1e-9:
             best, least = list(x), bend
     return best
 
 
 def _pulled(v: int, around: list[tuple[int, float]], grid: _Grid, x: list[float]) -> float:
-    """Where the neighbours want it: in their mean, boxes before lanes; where it is, if there are none."""
-    weights = [8.0 if v < grid.boxes and u < grid.boxes else 1.0 for u, _ in around]
-    pairs = zip(around, weights, strict=True)
-    return sum((x[u] + shift) * weight for (u, shift), weight in pairs) / sum(weights) if around else x[v]
+    """Where the neighbours want it: in their mean; where it is, if there are none."""
+    if not around:
+        return x[v]
+    weights = [_weight(u, v, grid) for u, _ in around]
+    return sum((x[u] + shift) * weight for (u, shift), weight in zip(around, weights, strict=True)) / sum(weights)
+
+
+def _weight(u: int, v: int, grid: _Grid) -> float:
+    """How much it matters that the way between two is straight: between boxes more than where there is a lane."""
+    return 8.0 if u < grid.boxes and v < grid.boxes else 1.0
 
 
 def _place(row: list[int], grid: _Grid, x: list[float], wanted: list[float]) -> None:
