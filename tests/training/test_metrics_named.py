@@ -290,8 +290,8 @@ def test_labels_out_of_range() -> None:
 
 
 def test_a_metric_of_torchmetrics_takes_its_arguments_the_other_way_round() -> None:
-    with pytest.raises(TypeError, match=r"MeanMetric is a metric of torchmetrics, which takes \(preds, target\)"):
-        metrics.named.resolve_metric(torchmetrics.MeanMetric(), (4, 1), (4, 1))
+    with pytest.raises(TypeError, match=r"MeanSquaredError is a metric of torchmetrics, which takes \(preds, target\)"):
+        metrics.MeanMetricWrapper(torchmetrics.MeanSquaredError())
 
 
 def test_the_base_does_nothing() -> None:

@@ -2,7 +2,9 @@
 
 from ostinato.training.losses import (
     binary_crossentropy,
+    binary_focal_crossentropy,
     categorical_crossentropy,
+    categorical_focal_crossentropy,
     categorical_hinge,
     hinge,
     huber,
@@ -26,15 +28,32 @@ from ostinato.training.metrics.accuracy import (
     categorical_accuracy,
     sparse_categorical_accuracy,
 )
+from ostinato.training.metrics.auc import AUC
 from ostinato.training.metrics.base import Metric
+from ostinato.training.metrics.confusion import (
+    FalseNegatives,
+    FalsePositives,
+    Precision,
+    Recall,
+    TrueNegatives,
+    TruePositives,
+)
 from ostinato.training.metrics.correlation import (
     ConcordanceCorrelation,
     PearsonCorrelation,
     concordance_correlation,
     pearson_correlation,
 )
+from ostinato.training.metrics.f_score import F1Score, FBetaScore
+from ostinato.training.metrics.foreign import TorchMetric
 from ostinato.training.metrics.hinge import CategoricalHinge, Hinge, SquaredHinge
 from ostinato.training.metrics.named import deserialize, get, serialize
+from ostinato.training.metrics.operating_point import (
+    PrecisionAtRecall,
+    RecallAtPrecision,
+    SensitivityAtSpecificity,
+    SpecificityAtSensitivity,
+)
 from ostinato.training.metrics.probabilistic import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -42,6 +61,7 @@ from ostinato.training.metrics.probabilistic import (
     Poisson,
     SparseCategoricalCrossentropy,
 )
+from ostinato.training.metrics.r2 import R2Score
 from ostinato.training.metrics.reduction import Mean, MeanMetricWrapper, Sum
 from ostinato.training.metrics.regression import (
     CosineSimilarity,
@@ -60,6 +80,7 @@ from ostinato.training.metrics.top_k import (
 )
 
 __all__ = [
+    "AUC",
     "Accuracy",
     "BinaryAccuracy",
     "BinaryCrossentropy",
@@ -68,6 +89,10 @@ __all__ = [
     "CategoricalHinge",
     "ConcordanceCorrelation",
     "CosineSimilarity",
+    "F1Score",
+    "FBetaScore",
+    "FalseNegatives",
+    "FalsePositives",
     "Hinge",
     "KLDivergence",
     "LogCoshError",
@@ -80,18 +105,30 @@ __all__ = [
     "Metric",
     "PearsonCorrelation",
     "Poisson",
+    "Precision",
+    "PrecisionAtRecall",
+    "R2Score",
+    "Recall",
+    "RecallAtPrecision",
     "RootMeanSquaredError",
+    "SensitivityAtSpecificity",
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
     "SparseTopKCategoricalAccuracy",
+    "SpecificityAtSensitivity",
     "SquaredHinge",
     "Sum",
     "TopKCategoricalAccuracy",
+    "TorchMetric",
+    "TrueNegatives",
+    "TruePositives",
     "accuracy",
     "binary_accuracy",
     "binary_crossentropy",
+    "binary_focal_crossentropy",
     "categorical_accuracy",
     "categorical_crossentropy",
+    "categorical_focal_crossentropy",
     "categorical_hinge",
     "concordance_correlation",
     "deserialize",

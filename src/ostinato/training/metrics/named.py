@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torchmetrics
+
 from ostinato.core import registry
 from ostinato.training.metrics.base import Metric
+from ostinato.training.metrics.foreign import torch_metric
 from ostinato.training.metrics.reduction import MeanMetricWrapper
 from ostinato.training.tensors import task_of
 
@@ -79,14 +82,15 @@ def resolve_metric(identifier: Any, y_true_shape: Sequence[int], y_pred_shape: S
     """The `Metric` that `compile(metrics=[identifier])` means for targets and predictions of these shapes.
 
     Args:
-        identifier: as for `get`; a `Loss`; or what `resolve_accuracy` knows.
+        identifier: as for `get`; a `Loss`; any metric of torchmetrics; or what `resolve_accuracy` knows.
         y_true_shape, y_pred_shape: with the batch.
 
     Returns:
-        A `Metric`; one asked for by a name has that name.
+        A `Metric`; one asked for by a name has that name, and one of torchmetrics is inside a `TorchMetric`.
 
     Raises:
         ValueError: as `get`, and for None.
+        TypeError: for a collection of metrics, and for one of torchmetrics that takes no predictions and targets.
 
     Source:
         Keras, `trainers/compile_utils.py`, `get_metric`.
@@ -101,6 +105,13 @@ def resolve_metric(identifier: Any, y_true_shape: Sequence[int], y_pred_shape: S
     found = get(identifier)
     if found is None:
         raise ValueError("metrics: expected a name, a config or a callable, got None.")
+    if isinstance(found, (torchmetrics.MetricCollection, torchmetrics.MetricTracker)):
+        raise TypeError(
+            f"metrics: {type(found).__name__} is many metrics in one; pass them one by one, as in "
+            f"metrics=list(collection.values())."
+        )
+    if isinstance(found, torchmetrics.Metric) and not isinstance(found, Metric):
+        return torch_metric(found)
     metric = found if isinstance(found, Metric) else MeanMetricWrapper(found)
     if isinstance(identifier, str):
         metric.name = identifier
