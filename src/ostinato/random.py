@@ -6,22 +6,30 @@ layer with a `seed` of its own has a stream of its own.
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 import random
+import threading
+import weakref
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 _MASK = (1 << 64) - 1
+_KEYS = itertools.count()
 
 
-@dataclasses.dataclass
 class Stream:
     """A sequence of seeds: the n-th is a function of (seed, n). seed None: taken from torch's global generator."""
 
-    seed: int | None = None
-    counter: int = 0
+    def __init__(self, seed: int | None = None, counter: int = 0) -> None:
+        self.seed, self.counter = seed, counter
+        self.key = next(_KEYS)  # by which compiled code finds it
+        _STREAMS[self.key] = self
+
+    def __reduce__(self) -> Any:
+        return (_default, ()) if self is DEFAULT else (Stream, (self.seed, self.counter))  # copies draw by themselves
 
     def next(self) -> int:
         """The next seed, `0 <= seed < 2**63`."""
@@ -45,8 +53,13 @@ def _mix(value: int) -> int:
     return value ^ (value >> 31)
 
 
+_STREAMS: weakref.WeakValueDictionary[int, Stream] = weakref.WeakValueDictionary()
 DEFAULT = Stream()
 """The stream of everything that has no seed of its own."""
+
+
+def _default() -> Stream:
+    return DEFAULT
 
 
 def set_random_seed(seed: int) -> None:
@@ -69,7 +82,40 @@ def set_random_seed(seed: int) -> None:
     DEFAULT.seed, DEFAULT.counter = seed, 0
 
 
+class _Place(threading.local):
+    """Counts the draws of a compiled call, so that no two of them look the same to the compiler."""
+
+    def __init__(self) -> None:
+        self.draws = 0
+
+
+PLACE = _Place()
+
+
 def dropout_mask(shape: tuple[int, ...], rate: float, like: Tensor, stream: Stream) -> Tensor:
     """Inverted dropout: 0 with probability `rate`, else `1 / (1 - rate)`; dtype and device of `like`."""
+    if torch.compiler.is_compiling():
+        PLACE.draws += 1
+        return torch.ops.ostinato.dropout_mask(list(shape), rate, like, stream.key, PLACE.draws)
+    return _drawn(shape, rate, like, stream)
+
+
+def _drawn(shape: Any, rate: float, like: Tensor, stream: Stream) -> Tensor:
     mask = torch.empty(shape, dtype=like.dtype, device=like.device)
     return mask.bernoulli_(1 - rate, generator=stream.generator(like.device)).div_(1 - rate)
+
+
+# A compiler would take a generator's seed for a constant. It gets an operator that draws anew whenever it is run.
+_LIBRARY = torch.library.Library("ostinato", "FRAGMENT")
+_LIBRARY.define(
+    "dropout_mask(SymInt[] shape, float rate, Tensor like, int stream, int place) -> Tensor",
+    tags=(torch.Tag.nondeterministic_seeded,),
+)
+_LIBRARY.impl(
+    "dropout_mask",
+    lambda shape, rate, like, stream, place: _drawn(shape, rate, like, _STREAMS[stream]),
+    "CompositeExplicitAutograd",
+)
+torch.library.register_fake(
+    "ostinato::dropout_mask", lambda shape, rate, like, stream, place: like.new_empty(shape), lib=_LIBRARY
+)

@@ -30,6 +30,7 @@ from ostinato.core.symbolic import (
     replace_leaves,
 )
 from ostinato.core.tracking import Weights
+from ostinato.random import PLACE
 from ostinato.recurrence.nests import Nest, flatten, is_nested, map_nest
 
 IMPLICIT = object()
@@ -197,8 +198,11 @@ class Layer(KerasModule):
             if given is not None and signature.mask:
                 kwargs["mask"] = given
         outer = context.training
-        if context.depth == 0 and not torch.compiler.is_compiling():  # or each number would be a graph
-            context.number += 1
+        if context.depth == 0:
+            if torch.compiler.is_compiling():  # the number would be a constant of the graph
+                PLACE.draws = 0
+            else:
+                context.number += 1
         context.training = training
         context.depth += 1
         try:
