@@ -9,7 +9,7 @@ import torch
 
 import ostinato
 from ostinato import layers
-from ostinato.training import loop
+from ostinato.training.step import Step
 from runs import classifier, crossentropy, data, inputs_and_targets, same_weights, tail_and_head
 
 
@@ -74,13 +74,13 @@ def test_a_batch_may_be_lists_of_numbers():
 def test_the_loop_reads_its_own_step(monkeypatch):
     """One step for each batch, of the sizes that History tells of."""
     sizes = []
-    step = loop.train_step
+    train = Step.train
 
-    def watched(model, compiled, x, y, samples):
-        sizes.append((len(x), len(y), samples))
-        step(model, compiled, x, y, samples)
+    def watched(step, batch):
+        sizes.append((len(batch.x), len(batch.y), batch.samples))
+        return train(step, batch)
 
-    monkeypatch.setattr(loop, "train_step", watched)
+    monkeypatch.setattr(Step, "train", watched)
     history = classifier().fit(*data(), batch_size=4, epochs=2, verbose=0)
     assert sizes == 2 * [(4, 4, 4), (4, 4, 4), (2, 2, 2)]
     assert history.params["steps"] == 3

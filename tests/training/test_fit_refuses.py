@@ -57,11 +57,11 @@ CALLS = {
     "no batch size": (lambda m: m.fit(X, Y, batch_size=0), "batch_size must be a positive whole number, got 0"),
     "negative epochs": (lambda m: m.fit(X, Y, epochs=-1), "epochs must be a whole number, 0 or more, got -1"),
     "half an epoch": (lambda m: m.fit(X, Y, epochs=0.5), "epochs must be a whole number, 0 or more, got 0.5"),
-    "validation is no pair": (
-        lambda m: m.fit(X, Y, validation_data=X),
-        r"validation_data must be \(x, y\), got ndarray",
+    "validation without targets": (lambda m: m.fit(X, Y, validation_data=X), "y is missing"),
+    "validation is four": (
+        lambda m: m.fit(X, Y, validation_data=(X, Y, Y, Y)),
+        r"validation_data must be \(x, y\), \(x, y, sample_weight\), or a source of batches; got 4",
     ),
-    "validation is three": (lambda m: m.fit(X, Y, validation_data=(X, Y, Y)), r"validation_data must be \(x, y\)"),
     "a seed that is none": (lambda m: m.fit(X, Y, seed="three"), "seed must be a whole number, got 'three'"),
     "verbosity": (lambda m: m.fit(X, Y, verbose=7), "verbose must be 0, 1, 2 or 'auto', got 7"),
     "evaluate without y": (lambda m: m.evaluate(X), "y is missing"),
@@ -127,9 +127,9 @@ def test_before_compile(what):
         (("sgd", "mze"), "'mze'.*Did you mean 'mse'"),
         (("sgd", ["mse", "catgorical_crossentropy"]), "Did you mean 'categorical_crossentropy'"),
         (("sgd", {"head": "mze"}), "Did you mean 'mse'"),
-        (("sgd", "mse", ["acuracy"]), "'acuracy'.*Did you mean 'accuracy'"),
-        (("sgd", "mse", {"head": ["acuracy"]}), "Did you mean 'accuracy'"),
-        (("sgd", "mse", "accuracy"), "metrics must be a list, a tuple or a dict, got 'accuracy'"),
+        (("sgd", "mse", None, ["acuracy"]), "'acuracy'.*Did you mean 'accuracy'"),
+        (("sgd", "mse", None, {"head": ["acuracy"]}), "Did you mean 'accuracy'"),
+        (("sgd", "mse", None, "accuracy"), "metrics must be a list, a tuple or a dict, got 'accuracy'"),
         (("sgd", ostinato.losses.MeanSquaredError(reduction="none")), "has reduction 'none'"),
     ],
 )

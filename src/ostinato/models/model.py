@@ -17,14 +17,12 @@ from ostinato.core.symbolic import Operation, SymbolicTensor, TensorSpec, infer,
 from ostinato.layers.input import InputLayer
 from ostinato.models.inputs import match_inputs
 from ostinato.models.summary import summarize
+from ostinato.models.trainer import Trainer
 from ostinato.recurrence.nests import Nest, flatten, map_nest
-from ostinato.training import loop
-from ostinato.training.callbacks.history import History
-from ostinato.training.compiled import Compiled, compile_for
 
 
 @builtin("models")
-class Model(Layer):
+class Model(Trainer):
     """Layers put together, with compile, fit, evaluate and predict.
 
     Drawn: `Model(inputs, outputs)`, from symbolic tensors (nests of them: lists, tuples, dicts) that `Input` made and
@@ -40,11 +38,10 @@ class Model(Layer):
     supports_masking = True
     hangs_masks = True
     _graph: Graph | None
-    _compiled: Compiled | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         self = super().__new__(cls, *args, **kwargs)
-        self.__dict__.update(_graph=None, _compiled=None, history=None, stop_training=False)
+        self.__dict__.update(_graph=None)
         return self
 
     def __init__(self, inputs: Nest = None, outputs: Nest = None, **kwargs: Any) -> None:
@@ -237,106 +234,10 @@ class Model(Layer):
     def _makes_weights(self) -> bool:
         return False  # the layers inside do, and are asked
 
-    # -- training -----------------------------------------------------------------------------------------------------
-
-    def compile(self, optimizer: Any = "rmsprop", loss: Any = None, metrics: Any = None) -> None:
-        """Say how the model is trained. (This is Keras's `compile`; torch's is `torch.compile(model)`.)
-
-        optimizer: name or object of `ostinato.optimizers`, or a torch optimizer. loss: name, object or function
-        `(y_true, y_pred) -> loss per sample`, or a list or dict of them for several outputs. metrics: list of names,
-        objects or functions; for several outputs a flat list is for each output, unless there is just one for each.
-        """
-        self._compiled = compile_for(self, optimizer, loss, metrics)
-
-    def _compiled_for(self, what: str) -> Compiled:
-        if self._compiled is None:
-            raise ValueError(f"{self.described}: call compile(optimizer, loss) before {what}().")
-        return self._compiled
-
-    @property
-    def optimizer(self) -> Any:
-        """The optimizer that `compile` was given."""
-        return self._compiled_for("optimizer").optimizer
-
-    @property
-    def metrics_names(self) -> list[str]:
-        """Names of what `evaluate` returns, in order."""
-        return self._compiled_for("metrics_names").names
-
-    def fit(
-        self,
-        x: Nest = None,
-        y: Nest = None,
-        batch_size: int | None = None,
-        epochs: int = 1,
-        verbose: Any = "auto",
-        validation_data: Any = None,
-        shuffle: bool = True,
-        seed: int | None = None,
-    ) -> History:
-        """Train for a number of epochs.
-
-        x, y: arrays or tensors, or nests of them, batch first. batch_size: 32 by default. verbose: 0 silent, 1 a
-        progress bar, 2 a line per epoch, "auto" a bar on a terminal or in a notebook, else a line. validation_data:
-        `(x, y)`, evaluated after each epoch. shuffle: a new order each epoch. seed: of all that this run draws (order,
-        dropout masks, first weights, and what plain torch modules draw); what is drawn after it goes on as without it.
-        Returns a `History` with the loss and metrics of each epoch.
-        Raises ValueError or TypeError for data that does not fit, before anything is computed as far as it can be told.
-        """
-        return loop.fit(
-            self,
-            self._compiled_for("fit"),
-            x,
-            y,
-            batch_size=batch_size,
-            epochs=epochs,
-            verbose=verbose,
-            validation_data=validation_data,
-            shuffle=shuffle,
-            seed=seed,
-        )
-
-    def evaluate(
-        self,
-        x: Nest = None,
-        y: Nest = None,
-        batch_size: int | None = None,
-        verbose: Any = "auto",
-        return_dict: bool = False,
-    ) -> Any:
-        """Loss and metrics over data, without training: a list as `metrics_names`, one number, or a dict."""
-        logs = loop.evaluate(self, self._compiled_for("evaluate"), x, y, batch_size=batch_size, verbose=verbose)
-        return _in_form(logs, return_dict)
-
-    def predict(self, x: Nest, batch_size: int | None = None, verbose: Any = "auto") -> Nest:
-        """Outputs for data, batch by batch, in inference; a nest of NumPy arrays."""
-        return loop.predict(self, x, batch_size=batch_size, verbose=verbose)
-
-    def predict_on_batch(self, x: Nest) -> Nest:
-        """Outputs for one batch, in inference; a nest of NumPy arrays."""
-        return loop.predict_on_batch(self, x)
-
-    def train_on_batch(self, x: Nest, y: Nest = None, return_dict: bool = False) -> Any:
-        """One step of the optimizer on one batch; its loss and metrics, in the form of `evaluate`."""
-        logs = loop.train_on_batch(self, self._compiled_for("train_on_batch"), x, y)
-        return _in_form(logs, return_dict)
-
-    def test_on_batch(self, x: Nest, y: Nest = None, return_dict: bool = False) -> Any:
-        """Loss and metrics on one batch, without training, as `evaluate` gives them."""
-        logs = loop.test_on_batch(self, self._compiled_for("test_on_batch"), x, y)
-        return _in_form(logs, return_dict)
-
     def summary(self, line_length: int | None = None, print_fn: Any = None) -> None:
         """Print a table of the layers: name and type, output shape, parameters, and what each is connected to."""
         text = summarize(self, line_length)
         (print_fn or print)(text)
-
-
-def _in_form(logs: dict[str, float], return_dict: bool) -> Any:
-    """Numbers as Keras returns them: a dict if asked for, else a list, or a single number alone."""
-    if return_dict:
-        return logs
-    return list(logs.values()) if len(logs) > 1 else logs["loss"]
 
 
 def _listed(child: Any) -> Sequence[Any]:

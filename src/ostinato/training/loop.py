@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,174 +12,148 @@ import numpy as np
 import torch
 
 from ostinato import random
-from ostinato.core.graph import call_masked
 from ostinato.core.weights import to_numpy
-from ostinato.recurrence.nests import Nest, describe, flatten, map_nest
+from ostinato.recurrence.nests import Nest, flatten, map_nest
 from ostinato.training.callbacks.history import History
-from ostinato.training.callbacks.progress import Silent, display
-from ostinato.training.compiled import Compiled
-from ostinato.training.data import Arrays
+from ostinato.training.callbacks.progress_bar import ProgressBar
+from ostinato.training.callbacks.running import CallbackList
+from ostinato.training.plan import Plan
+from ostinato.training.sources.arrays import Arrays
+from ostinato.training.sources.base import Batch, Reader, Source
+from ostinato.training.sources.opened import Epochs
+from ostinato.training.step import Step
 
 
-def fit(
-    model: Any,
-    compiled: Compiled,
-    x: Nest,
-    y: Nest,
-    *,
-    batch_size: int | None,
-    epochs: int,
-    verbose: Any,
-    validation_data: Any,
-    shuffle: bool,
-    seed: int | None,
-) -> History:
+def fit(model: Any, step: Step, plan: Plan) -> History:
     """Train for a number of epochs; see `Model.fit`."""
-    if isinstance(epochs, bool) or not hasattr(epochs, "__index__") or int(epochs) < 0:
-        raise ValueError(f"{model.described}: epochs must be a whole number, 0 or more, got {epochs!r}.")
-    if seed is not None and (isinstance(seed, bool) or not hasattr(seed, "__index__")):
-        raise ValueError(f"{model.described}: seed must be a whole number, got {seed!r}.")
-    data = Arrays(x, y, model.input_dtype, batch_size, f"{model.described}: fit")
-    validation = _validation(model, validation_data, data)
-    screen, device = display(verbose), model._where()
-    compiled.begin(data.y, *([validation.y] if validation else []), training=True)
-    history = History(model, {"verbose": verbose, "epochs": int(epochs), "steps": data.steps})
-    model.history, model.stop_training = history, False
-    with _run(model, compiled, training=True), _seeded(seed, device), contextlib.closing(screen):
+    compiled, device = step.compiled, model._where()
+    compiled.begin(*plan.targets, training=True)
+    callbacks = _callbacks(model, plan.callbacks, plan.params, History())
+    model.stop_training = False
+    with _run(model, step, training=True), _seeded(plan.seed, device), callbacks.phase("train") as phase:
         orders = random.Stream(random.DEFAULT.next())
-        for epoch in range(int(epochs)):
-            compiled.reset()
-            screen.begin(f"Epoch {epoch + 1}/{epochs}", data.steps)
-            order = torch.randperm(data.length, generator=orders.generator()) if shuffle else None
-            for inputs, targets, samples in data.batches(device, order):
-                train_step(model, compiled, inputs, targets, samples)
-                screen.step(compiled.logs)
+        training = Epochs(plan.training, plan.steps_per_epoch, orders if plan.shuffle else None, plan.who)
+        validation = None if plan.validation is None else Epochs(plan.validation, plan.validation_steps, None, plan.who)
+        for epoch in range(plan.initial_epoch, plan.epochs):
+            phase.epoch_begin(epoch)
+            step.begin()
+            index = -1
+            for index, batch in enumerate(training.batches(device)):
+                phase.batch_begin(index)
+                phase.batch_end(index, step.train(batch))
                 if model.stop_training:
                     break
-            logs = compiled.logs()
-            if validation is not None:
+            if index < 0:
+                _ended(plan, epoch)
+                break
+            logs = step.logs()
+            if validation is not None and plan.validates(epoch):
                 with _mode(model, training=False):
-                    logs.update({f"val_{name}": value for name, value in _pass(model, compiled, validation).items()})
-            screen.end(logs)
-            history.add(epoch, logs)
+                    found = _tested(step, validation, callbacks)
+                logs.update({f"val_{name}": value for name, value in found.items()})
+            phase.epoch_end(epoch, logs)
             if model.stop_training:
                 break
-    return history
+        compiled.finalize()
+    return callbacks.find(History)
 
 
-def train_step(model: Any, compiled: Compiled, x: Nest, y: Nest, samples: int) -> None:
-    """Forward, backward, one step of the optimizer."""
-    y_pred, masks = call_masked(model, (x,), {"training": True}, None)
-    loss = compiled.loss(y, y_pred, masks, samples)
-    compiled.build_optimizer()
-    compiled.forget_gradients()
-    loss.backward()
-    compiled.optimizer.step()
-    compiled.constrain()
-
-
-def test_step(model: Any, compiled: Compiled, x: Nest, y: Nest, samples: int) -> None:
-    """Forward in inference, for the running numbers."""
-    y_pred, masks = call_masked(model, (x,), {"training": False}, None)
-    compiled.loss(y, y_pred, masks, samples)
-
-
-def _pass(model: Any, compiled: Compiled, data: Arrays, screen: Silent | None = None) -> dict[str, float]:
-    """Loss and metrics over data, in inference."""
-    compiled.reset()
-    with torch.no_grad():
-        for x, y, samples in data.batches(model._where()):
-            test_step(model, compiled, x, y, samples)
-            if screen is not None:
-                screen.step(compiled.logs)
-    return compiled.logs()
+def _ended(plan: Plan, epoch: int) -> None:
+    """An epoch had no data. Raises ValueError if it is the first; else training ends here, with a warning."""
+    if epoch == plan.initial_epoch:
+        raise ValueError(f"{plan.who}: the data gave no batch.")
+    warnings.warn(
+        f"{plan.who}: the data gave no more batches after epoch {epoch} of {plan.epochs}; training ends here. A "
+        f"generator can be passed over once: pass steps_per_epoch, or an iterable that begins anew each time.",
+        stacklevel=4,
+    )
 
 
 def evaluate(
-    model: Any, compiled: Compiled, x: Nest, y: Nest, *, batch_size: int | None, verbose: Any
+    model: Any, step: Step, source: Source, *, steps: int | None, verbose: Any, callbacks: Any
 ) -> dict[str, float]:
     """Loss and metrics over data, without training."""
-    data = Arrays(x, y, model.input_dtype, batch_size, f"{model.described}: evaluate")
-    screen = display(verbose)
-    compiled.begin(data.y)
-    with _run(model, compiled, training=False), contextlib.closing(screen):
-        screen.begin("Evaluate", data.steps)
-        logs = _pass(model, compiled, data, screen)
-        screen.end(logs)
-    return logs
+    data = Epochs(source, steps, None, f"{model.described}: evaluate")
+    step.compiled.begin(*([source.y] if isinstance(source, Arrays) else []))
+    params = {"verbose": verbose, "epochs": 1, "steps": data.steps}
+    told = callbacks if isinstance(callbacks, CallbackList) else _callbacks(model, callbacks, params)
+    with _run(model, step, training=False):
+        return _tested(step, data, told)
 
 
-def predict(model: Any, x: Nest, *, batch_size: int | None, verbose: Any) -> Nest:
+def _tested(step: Step, data: Epochs, callbacks: CallbackList) -> dict[str, float]:
+    """Loss and metrics over an epoch of data, in inference."""
+    step.begin()
+    with callbacks.phase("test") as phase, torch.no_grad():
+        for index, batch in enumerate(data.batches(step.model._where())):
+            phase.batch_begin(index)
+            phase.batch_end(index, step.test(batch))
+        phase.logs = step.logs()
+        return phase.logs
+
+
+def predict(model: Any, step: Step, source: Source, *, steps: int | None, verbose: Any, callbacks: Any) -> Nest:
     """Outputs for data, batch by batch; a nest of NumPy arrays."""
-    data = Arrays(x, None, model.input_dtype, batch_size, f"{model.described}: predict")
-    screen, outputs = display(verbose), []
-    with _mode(model, training=False), contextlib.closing(screen), torch.no_grad():
-        screen.begin("Predict", data.steps)
-        for inputs, _, _ in data.batches(model._where()):
-            outputs.append(call_masked(model, (inputs,), {"training": False}, None)[0])
-            screen.step(dict)
-        screen.end({})
+    data = Epochs(source, steps, None, f"{model.described}: predict")
+    params = {"verbose": verbose, "epochs": 1, "steps": data.steps}
+    told, outputs = _callbacks(model, callbacks, params), []
+    with _mode(model, training=False), told.phase("predict") as phase, torch.no_grad():
+        for index, batch in enumerate(data.batches(model._where())):
+            phase.batch_begin(index)
+            outputs.append(step.predict(batch))
+            phase.batch_end(index, dict)
+    if not outputs:
+        raise ValueError(f"{data.who}: the data gave no batch.")
     columns = iter(zip(*(flatten(output) for output in outputs), strict=True))
     return map_nest(lambda _: np.concatenate([to_numpy(leaf) for leaf in next(columns)]), outputs[0])
 
 
-def predict_on_batch(model: Any, x: Nest) -> Nest:
+def predict_on_batch(model: Any, step: Step, x: Nest) -> Nest:
     """Outputs for one batch, in inference; a nest of NumPy arrays."""
-    inputs = _batch(model, x, None)[0]
+    batch = _batch(model, "predict_on_batch", x, None, None, None)
     with _mode(model, training=False), torch.no_grad():
-        return map_nest(to_numpy, call_masked(model, (inputs,), {"training": False}, None)[0])
+        return map_nest(to_numpy, step.predict(batch))
 
 
-def train_on_batch(model: Any, compiled: Compiled, x: Nest, y: Nest) -> dict[str, float]:
+def train_on_batch(model: Any, step: Step, x: Nest, y: Nest, weights: Nest, class_weight: Any) -> dict[str, float]:
     """One training step; the batch's numbers."""
-    inputs, targets, samples = _batch(model, x, y)
-    compiled.begin(targets, training=True)
-    compiled.reset()
-    with _run(model, compiled, training=True):
-        train_step(model, compiled, inputs, targets, samples)
-    return compiled.logs()
+    batch = _batch(model, "train_on_batch", x, y, weights, class_weight)
+    step.compiled.begin(batch.y, training=True)
+    step.begin()
+    with _run(model, step, training=True):
+        step.train(batch)
+    return step.logs()
 
 
-def test_on_batch(model: Any, compiled: Compiled, x: Nest, y: Nest) -> dict[str, float]:
+def test_on_batch(model: Any, step: Step, x: Nest, y: Nest, weights: Nest) -> dict[str, float]:
     """Loss and metrics on one batch, in inference."""
-    inputs, targets, samples = _batch(model, x, y)
-    compiled.begin(targets)
-    compiled.reset()
-    with _run(model, compiled, training=False), torch.no_grad():
-        test_step(model, compiled, inputs, targets, samples)
-    return compiled.logs()
+    batch = _batch(model, "test_on_batch", x, y, weights, None)
+    step.compiled.begin(batch.y)
+    step.begin()
+    with _run(model, step, training=False), torch.no_grad():
+        step.test(batch)
+    return step.logs()
 
 
-def _batch(model: Any, x: Nest, y: Nest) -> tuple[Nest, Nest, int]:
+def _batch(model: Any, what: str, x: Nest, y: Nest, weights: Nest, class_weight: Any) -> Batch:
     """All of the data as one batch."""
-    data = Arrays(x, y, model.input_dtype, sys.maxsize, model.described)
-    return next(data.batches(model._where()))
+    reader = Reader(model.input_dtype, f"{model.described}: {what}", class_weight)
+    return next(Arrays.read(reader, x, y, weights, sys.maxsize).batches(model._where()))
 
 
-def _validation(model: Any, given: Any, training: Arrays) -> Arrays | None:
-    """Validation data, which must look like the training data: found out now, not after the first epoch."""
-    if given is None:
-        return None
-    if not isinstance(given, (tuple, list)) or len(given) != 2:
-        raise ValueError(f"{model.described}: validation_data must be (x, y), got {type(given).__name__}.")
-    who = f"{model.described}: validation_data"
-    data = Arrays(given[0], given[1], model.input_dtype, training.batch_size, who)
-    seen, held = flatten(training.x), flatten(data.x)
-    # The second axis is time, in most data, and may differ; a last axis of one may be left out.
-    pairs = [(a, b) for a, b in zip(seen, held, strict=False) if a.dim() == b.dim()]
-    if len(seen) != len(held) or any(a.shape[2:] != b.shape[2:] for a, b in pairs):
-        raise ValueError(f"{who}: x has shapes {describe(held)}, in training {describe(seen)}; they do not match.")
-    return data
+def _callbacks(model: Any, given: Any, params: dict[str, Any], *defaults: Any) -> CallbackList:
+    """What was given, what is always there, and last the display."""
+    return CallbackList(given, model=model, params=params, defaults=[*defaults, ProgressBar(params["verbose"])])
 
 
 @contextlib.contextmanager
-def _run(model: Any, compiled: Compiled, training: bool) -> Iterator[None]:
+def _run(model: Any, step: Step, training: bool) -> Iterator[None]:
     """Put a model into a mode, and at the end, whatever happened, let go of what the run has left."""
     with _mode(model, training):
         try:
             yield
         finally:
-            compiled.finish()
+            step.compiled.finish()
 
 
 @contextlib.contextmanager

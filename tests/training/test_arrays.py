@@ -7,14 +7,19 @@ import pytest
 import torch
 
 from ostinato.recurrence.nests import flatten
-from ostinato.training import data as data_module
-from ostinato.training.data import Arrays
+from ostinato.training.sources import arrays as arrays_module
+from ostinato.training.sources.arrays import Arrays
+from ostinato.training.sources.base import Reader
 
 CPU = torch.device("cpu")
 
 
 def arrays(x, y=None, batch_size=3, dtype=torch.float32):
-    return Arrays(x, y, dtype, batch_size, "fit")
+    return Arrays.read(Reader(dtype, "fit"), x, y, None, batch_size)
+
+
+def drawn():
+    return torch.Generator().manual_seed(5)
 
 
 def column(length=7, dtype="float32"):
@@ -97,29 +102,29 @@ def test_the_last_batch_is_what_is_left():
     assert data.steps == len(batches) == 3
     assert [samples for *_, samples in batches] == [3, 3, 1]
     assert [x[:, 0].tolist() for x, *_ in batches] == [[0, 1, 2], [3, 4, 5], [6]]
-    assert [y.tolist() for _, y, _ in batches] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [y.tolist() for _, y, *_ in batches] == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 def test_batches_in_an_order():
     data = arrays(column(), {"a": np.arange(7), "b": np.arange(7) * 10})
-    order = torch.tensor([6, 0, 5, 1, 4, 2, 3])
-    batches = list(data.batches(CPU, order))
+    order = torch.randperm(7, generator=drawn())
+    batches = list(data.batches(CPU, drawn()))
     assert torch.cat([x[:, 0] for x, *_ in batches]).tolist() == order.tolist()
-    assert torch.cat([y["a"] for _, y, _ in batches]).tolist() == order.tolist()
-    assert torch.cat([y["b"] for _, y, _ in batches]).tolist() == (10 * order).tolist()
+    assert torch.cat([y["a"] for _, y, *_ in batches]).tolist() == order.tolist()
+    assert torch.cat([y["b"] for _, y, *_ in batches]).tolist() == (10 * order).tolist()
 
 
 @pytest.mark.parametrize("gathered", [1, 13, 3 * 12, 3 * 12 + 1, 6 * 12, 7 * 12, 1000])
 @pytest.mark.parametrize("ordered", [False, True])
 def test_batches_do_not_depend_on_how_many_are_gathered_at_a_time(monkeypatch, gathered, ordered):
     """A sample has 12 bytes, a batch of 3 has 36."""
-    monkeypatch.setattr(data_module, "_GATHERED", gathered)
+    monkeypatch.setattr(arrays_module, "_GATHERED", gathered)
     data = arrays(column(), np.arange(7))
-    order = torch.tensor([6, 0, 5, 1, 4, 2, 3])
-    batches = list(data.batches(CPU, order if ordered else None))
+    order = torch.randperm(7, generator=drawn())
+    batches = list(data.batches(CPU, drawn() if ordered else None))
     expected = order if ordered else torch.arange(7)
     assert [x[:, 0].tolist() for x, *_ in batches] == [each.tolist() for each in expected.split(3)]
-    assert [y.tolist() for _, y, _ in batches] == [each.tolist() for each in expected.split(3)]
+    assert [y.tolist() for _, y, *_ in batches] == [each.tolist() for each in expected.split(3)]
     assert [samples for *_, samples in batches] == [3, 3, 1]
 
 
@@ -130,13 +135,13 @@ def test_batches_of_something_without_numbers():
 def test_no_gradient_flows_into_the_data():
     tensor = torch.ones(7, 2, requires_grad=True)
     data = arrays(tensor)
-    assert not any(x.requires_grad for x, *_ in data.batches(CPU, torch.arange(7)))
+    assert not any(x.requires_grad for x, *_ in data.batches(CPU, drawn()))
 
 
 @pytest.mark.parametrize("batch_size", [7, 8, 1000, np.int64(100)])
 def test_a_batch_larger_than_the_data(batch_size):
     data = arrays(column(), batch_size=batch_size)
-    ((x, y, samples),) = data.batches(CPU)
+    ((x, y, _, samples),) = data.batches(CPU)
     assert (data.steps, samples, y) == (1, 7, None)
     assert x.tolist() == column().tolist()
 
@@ -148,7 +153,7 @@ def test_32_is_the_batch_size_of_those_who_do_not_say():
 
 def test_nests_keep_their_structure():
     x = {"b": [column(), (column() + 1,)], "a": torch.from_numpy(column() + 2)}
-    (first, y, _), *_ = arrays(x, (column(), [column()])).batches(CPU)
+    (first, y, *_), *_ = arrays(x, (column(), [column()])).batches(CPU)
     assert list(first) == ["b", "a"]
     assert isinstance(first["b"], list) and isinstance(first["b"][1], tuple)
     assert [leaf[0].item() for leaf in (first["b"][0], first["b"][1][0], first["a"])] == [0, 1, 2]

@@ -1,0 +1,1 @@
+"""Data for training: arrays, torch's datasets and loaders, iterables, as batches."""
