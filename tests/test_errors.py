@@ -325,7 +325,7 @@ def _named_outputs():
 
 
 def positive(what, got):
-    return rf"{what}.* must be a positive whole number, got {got}"
+    return rf"{what}.* must be a positive (integer|whole number), got {got}"
 
 
 OPTIONS = {

@@ -236,3 +236,12 @@ def test_the_order_of_weights_is_forward_then_backward():
     assert all(a is b for a, b in zip(layer.weights, halves, strict=True))
     names = [f"{half}.cell.{name}" for half in ("forward_layer", "backward_layer") for name in WEIGHTS]
     assert list(layer.state_dict()) == names
+
+
+def test_whole_numbers_are_taken_as_numbers():
+    """As by the layer inside, called alone; arrays of them too."""
+    layer = layers.Bidirectional(layers.LSTM(3))
+    x = torch.arange(24).reshape(2, 4, 3)
+    right = layer(x.float())
+    assert torch.equal(layer(x), right) and torch.equal(layer(x.numpy()), right)
+    assert torch.equal(layers.Bidirectional.from_config(layer.get_config())(x.numpy()) * 0, right * 0)

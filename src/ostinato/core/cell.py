@@ -103,7 +103,7 @@ class GatedCell(Cell):
     def _setup(self, units: int, dropout: float, recurrent_dropout: float, seed: int | None) -> None:
         """Check and keep what all built-in cells take."""
         if isinstance(units, bool) or not hasattr(units, "__index__") or int(units) < 1:
-            raise ValueError(f"{type(self).__name__}: units must be a positive whole number, got {units!r}.")
+            raise ValueError(f"{type(self).__name__}: `units` must be a positive integer, got {units!r}.")
         for what, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
             if not isinstance(rate, (int, float, np.floating)) or not 0 <= rate < 1:
                 raise ValueError(f"{type(self).__name__}: {what} must be in [0, 1), got {rate!r}.")

@@ -73,7 +73,7 @@ def check(spec: Any, inputs: Any, who: str) -> None:
     for each, leaf in zip(specs, leaves, strict=True):
         problem = each.problem(leaf.shape)
         if problem:
-            raise ValueError(f"{who}: input of the wrong shape: {problem}.")
+            raise ValueError(f"{who}: input is incompatible with the layer: {problem}.")
 
 
 def check_tensors(leaves: list[Any], who: str) -> None:

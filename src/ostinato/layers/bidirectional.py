@@ -207,6 +207,10 @@ class Bidirectional(Layer):
         """Keras 3's name for `reset_states()`."""
         self.reset_states()
 
+    def _admit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, kwargs = super()._admit(args, kwargs)
+        return self.forward_layer._admit(args, {})[0], kwargs  # whole numbers are taken as numbers
+
     def _asks_for_dtype(self) -> bool:
         return self.forward_layer._asks_for_dtype()
 

@@ -55,7 +55,7 @@ def whole_numbers(who: str, what: str, value: Any, count: int) -> tuple[int, ...
     given = (value,) * count if single else tuple(value)
     if len(given) != count or any(isinstance(n, bool) or not hasattr(n, "__index__") or n < 1 for n in given):
         many = f", or {count} of them" if count > 1 else ""
-        raise ValueError(f"{who}: {what} must be a positive whole number{many}, got {value!r}.")
+        raise ValueError(f"{who}: `{what}` must be a positive integer{many}, got {value!r}.")
     return tuple(int(n) for n in given)
 
 
@@ -150,7 +150,8 @@ class BaseConv(Layer):
         self.compute_output_shape(inputs.shape)
         if not inputs.is_floating_point():
             inputs = inputs.to(self._dtype)
-        return self.activation(self.convolution(inputs, self.kernel, self.bias))
+        outputs = self.convolution(inputs, self.kernel, self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Shape of the output. Raises ValueError for an input that is smaller than the window."""

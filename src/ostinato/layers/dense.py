@@ -45,7 +45,7 @@ class Dense(Layer):
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         if isinstance(units, bool) or not hasattr(units, "__index__") or int(units) < 1:
-            raise ValueError(f"Dense: units must be a positive whole number, got {units!r}.")
+            raise ValueError(f"Dense: `units` must be a positive integer, got {units!r}.")
         self.units = int(units)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
@@ -82,7 +82,8 @@ class Dense(Layer):
     def call(self, inputs: Tensor) -> Tensor:
         if not inputs.is_floating_point():
             inputs = inputs.to(self._dtype)
-        return self.activation(torch.nn.functional.linear(inputs, self.kernel.t(), self.bias))
+        outputs = torch.nn.functional.linear(inputs, self.kernel.t(), self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """`(batch, ..., units)`."""

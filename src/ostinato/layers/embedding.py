@@ -19,7 +19,7 @@ class Embedding(Layer):
 
     input_dim: number of rows, the largest index + 1. output_dim: length of a row. embeddings_initializer,
     embeddings_regularizer, embeddings_constraint: of the table. mask_zero: index 0 is padding, to be masked in what
-    follows; its row is an ordinary trainable one.
+    follows; its row is an ordinary trainable one. weights: the table's initial values, an array or a list of one.
 
     Called with integers of any shape `(...)`; returns `(..., output_dim)`. Raises TypeError for indices that are no
     integers, IndexError for one outside `[0, input_dim)`.
@@ -38,6 +38,7 @@ class Embedding(Layer):
         embeddings_constraint: Any = None,
         mask_zero: bool = False,
         input_length: int | None = None,
+        weights: Any = None,
         **kwargs: Any,
     ) -> None:
         if input_length is not None and "input_shape" not in kwargs:  # Keras 2
@@ -45,12 +46,15 @@ class Embedding(Layer):
         super().__init__(**kwargs)
         for what, size in (("input_dim", input_dim), ("output_dim", output_dim)):
             if isinstance(size, bool) or not hasattr(size, "__index__") or int(size) < 1:
-                raise ValueError(f"Embedding: {what} must be a positive whole number, got {size!r}.")
+                raise ValueError(f"Embedding: `{what}` must be a positive integer, got {size!r}.")
         self.input_dim, self.output_dim = int(input_dim), int(output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.embeddings_constraint = constraints.get(embeddings_constraint)
         self.mask_zero = mask_zero
+        if weights is not None:
+            self.build()
+            self.set_weights(weights if isinstance(weights, list) and len(weights) == 1 else [weights])
 
     def build(self, input_shape: Any = None) -> None:
         self.embeddings = self.add_weight(
@@ -71,6 +75,12 @@ class Embedding(Layer):
             f"{self.described}: indices must be in [0, {self.input_dim}), got {low} to {high}. Make input_dim at least "
             f"the largest index + 1."
         )
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, but for the initial weights."""
+        config = super().get_config()
+        del config["weights"]
+        return config
 
     def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
         """True where the index is not 0, with mask_zero; else None."""

@@ -39,7 +39,8 @@ def _fitted(who: str, name: str, symbol: SymbolicTensor, leaf: Any) -> Any:
         leaf = leaf.unsqueeze(-1)
     fits = leaf.dim() == len(wanted) and all(n is None or n == m for n, m in zip(wanted, leaf.shape, strict=True))
     if not fits:
-        raise ValueError(f"{who}: input {name!r} takes {_shown(wanted)}, got {tuple(leaf.shape)}.")
+        fixed = f" Its batch size is fixed, at {wanted[0]}." if wanted[0] not in (None, *leaf.shape[:1]) else ""
+        raise ValueError(f"{who}: input {name!r} takes {_shown(wanted)}, got {tuple(leaf.shape)}.{fixed}")
     return leaf
 
 
