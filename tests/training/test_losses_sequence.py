@@ -150,7 +150,8 @@ def test_labels_that_need_more_steps_than_there_are() -> None:
     assert torch.equal(value, keras.losses.ctc(torch.tensor([[1, 1], [1, 2]]), y_pred))
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's, where a graph breaks
+# The warning is of torch, where a graph breaks.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 def test_compiled() -> None:
     y_true, y_pred, mask = targets(3, 2, 4), logits(3, 7, 4), some((3, 7))
     step = torch.compile(lambda true, pred, kept: losses.CTC()(true, pred, mask=kept), backend="eager")

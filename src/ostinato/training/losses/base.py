@@ -199,15 +199,21 @@ class LossFunctionWrapper(Loss):
     def prepare(self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         """As in `Loss`; and what is masked counts for nothing, where the function's `Traits` know how."""
         y_true, y_pred, mask = super().prepare(y_true, y_pred, sample_weight, mask)
+        known, options = self._known, self._fn_kwargs
+        counted = None if known.counted is None else known.counted(y_true, y_pred, **options)
+        if counted is not None:
+            mask = counted if mask is None else fitted(mask, counted, str(self), "mask")[0] & counted
+        if mask is None and sample_weight is None:
+            return y_true, y_pred, None
         if y_pred.shape[-1:] == (1,) and y_true.shape == y_pred.shape[:-1]:
             # Weights or a mask for each step need a value for each step: the targets gain the axis that Keras takes
             # from the predictions.
             given = [as_tensor(each) for each in (sample_weight, mask) if each is not None]
             if any(each.dim() > 1 and each.shape[1] > 1 for each in given):
                 y_true = y_true.unsqueeze(-1)
-        if self._known.absent is None:
+        if mask is None or known.absent is None:
             return y_true, y_pred, mask
-        return self._known.absent(y_true, y_pred, mask, str(self), **self._fn_kwargs)
+        return known.absent(y_true, y_pred, mask, str(self), **options)
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """As in `Loss`, in fewer operations where the function has them."""

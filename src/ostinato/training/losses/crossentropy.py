@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from typing import Any
 
@@ -11,8 +10,8 @@ from torch.nn import functional
 
 from ostinato.core import registry
 from ostinato.training.losses.base import EPSILON, FunctionLoss
-from ostinato.training.losses.traits import steps_apart, traits
-from ostinato.training.tensors import as_floating, as_targets, fitted, paired, same_shape, whole_numbers
+from ostinato.training.losses.traits import has, steps_apart
+from ostinato.training.tensors import as_floating, as_targets, paired, same_shape, whole_numbers
 
 _NO_CLASS = -(2**62) - 1  # torch leaves one label out, -100 if nobody says otherwise; here one that nobody means
 FOR_WHOLE_NUMBERS = " For whole numbers as labels there is sparse_categorical_crossentropy."
@@ -24,9 +23,9 @@ def _binary(
     from_logits: bool = False,
     label_smoothing: float = 0.0,
     axis: int = -1,
-    reduction: str = "none",
+    reduction: str = "mean",
 ) -> Tensor:
-    """The values of `binary_crossentropy`, each ("none") or their mean."""
+    """The values of `binary_crossentropy`, their mean or ("none") each."""
     check_smoothing(label_smoothing, "binary_crossentropy")
     y_true, y_pred = same_shape(y_true, y_pred, "binary_crossentropy")
     if label_smoothing:
@@ -44,9 +43,9 @@ def _categorical(
     from_logits: bool = False,
     label_smoothing: float = 0.0,
     axis: int = -1,
-    reduction: str = "none",
+    reduction: str = "mean",
 ) -> Tensor:
-    """The values of `categorical_crossentropy`, each ("none") or their mean."""
+    """The values of `categorical_crossentropy`, their mean or ("none") each."""
     check_smoothing(label_smoothing, "categorical_crossentropy")
     y_true, y_pred = same_shape(y_true, y_pred, "categorical_crossentropy", FOR_WHOLE_NUMBERS)
     y_true, y_pred = axis_last(y_true, axis), axis_last(y_pred, axis)
@@ -69,9 +68,9 @@ def _sparse(
     from_logits: bool = False,
     ignore_class: int | None = None,
     axis: int = -1,
-    reduction: str = "none",
+    reduction: str = "mean",
 ) -> Tensor:
-    """The values of `sparse_categorical_crossentropy`, each ("none") or their mean."""
+    """The values of `sparse_categorical_crossentropy`, their mean or ("none") each."""
     who = "sparse_categorical_crossentropy"
     wanted, y_pred = labels(y_true, y_pred, axis, who)
     ignored = None
@@ -92,25 +91,17 @@ def _sparse(
     return values if ignored is None else values.masked_fill(ignored, 0)
 
 
-def _counted_apart(
-    y_true: Tensor,
-    y_pred: Tensor,
-    mask: Tensor | None,
-    who: str,
-    *,
-    ignore_class: int | None = None,
-    axis: int = -1,
-    **options: Any,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """As `steps_apart`; and what `ignore_class` leaves out is masked."""
-    if ignore_class is not None:
-        kept = labels(y_true, y_pred, axis, "sparse_categorical_crossentropy")[0] != ignore_class
-        mask = kept if mask is None else fitted(mask, kept, who, "mask")[0] & kept
-    return steps_apart(y_true, y_pred, mask, who, axis=axis)
+def _not_ignored(
+    y_true: Tensor, y_pred: Tensor, *, ignore_class: int | None = None, axis: int = -1, **options: Any
+) -> Tensor | None:
+    """`Traits.counted`: what `ignore_class` leaves out does not count."""
+    if ignore_class is None:
+        return None
+    return labels(y_true, y_pred, axis, "sparse_categorical_crossentropy")[0] != ignore_class
 
 
 @registry.builtin("losses", "binary_crossentropy", "bce", "BCE")
-@traits(steps_apart, functools.partial(_binary, reduction="mean"))
+@has(absent=steps_apart, mean=_binary)
 def binary_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
 ) -> Tensor:
@@ -138,11 +129,11 @@ def binary_crossentropy(
         tensor([0.5108])
     """
     y_true, y_pred = paired(y_true, y_pred, "binary_crossentropy")
-    return _binary(y_true, y_pred, from_logits, label_smoothing, axis)
+    return _binary(y_true, y_pred, from_logits, label_smoothing, axis, "none")
 
 
 @registry.builtin("losses")
-@traits(steps_apart, functools.partial(_categorical, reduction="mean"))
+@has(absent=steps_apart, mean=_categorical)
 def categorical_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
 ) -> Tensor:
@@ -171,11 +162,11 @@ def categorical_crossentropy(
         tensor([0.1054, 0.6931])
     """
     y_true, y_pred = paired(y_true, y_pred, "categorical_crossentropy", FOR_WHOLE_NUMBERS)
-    return _categorical(y_true, y_pred, from_logits, label_smoothing, axis)
+    return _categorical(y_true, y_pred, from_logits, label_smoothing, axis, "none")
 
 
 @registry.builtin("losses")
-@traits(_counted_apart, functools.partial(_sparse, reduction="mean"))
+@has(absent=steps_apart, counted=_not_ignored, mean=_sparse)
 def sparse_categorical_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
 ) -> Tensor:
@@ -205,7 +196,7 @@ def sparse_categorical_crossentropy(
         tensor([0.1054, 0.6931])
     """
     y_pred = as_floating(y_pred)
-    return _sparse(as_targets(y_true, y_pred), y_pred, from_logits, ignore_class, axis)
+    return _sparse(as_targets(y_true, y_pred), y_pred, from_logits, ignore_class, axis, "none")
 
 
 def check_smoothing(label_smoothing: float, who: str) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from ostinato.core import registry
 from ostinato.training.losses.base import EPSILON, FunctionLoss
-from ostinato.training.losses.traits import steps_apart, traits
+from ostinato.training.losses.traits import by_element, has, steps_apart
 from ostinato.training.tensors import paired, same_shape
 
 
@@ -19,7 +19,7 @@ def _poisson_mean(y_true: Tensor, y_pred: Tensor) -> Tensor:
 
 
 @registry.builtin("losses", "kl_divergence", "kld", "KLD", "kullback_leibler_divergence")
-@traits(steps_apart)
+@by_element
 def kl_divergence(y_true: Any, y_pred: Any) -> Tensor:
     """The Kullback-Leibler divergence `sum(p log(p / q))` along the last axis, p of the targets, q of the predictions.
 
@@ -47,7 +47,7 @@ def kl_divergence(y_true: Any, y_pred: Any) -> Tensor:
 
 
 @registry.builtin("losses")
-@traits(steps_apart, _poisson_mean)
+@has(absent=steps_apart, mean=_poisson_mean)
 def poisson(y_true: Any, y_pred: Any) -> Tensor:
     """`mean(rate - y log(rate + 1e-7))` along the last axis: how unlikely counts y are at the predicted rates.
 

@@ -10,24 +10,26 @@ from torch import Tensor
 
 from ostinato.core import registry
 from ostinato.training.losses.base import EPSILON, FunctionLoss
-from ostinato.training.losses.traits import traits
+from ostinato.training.losses.traits import has
 from ostinato.training.tensors import fitted, paired, same_shape
 
 Axis = int | Sequence[int] | None
 
 
 def _unmarked_apart(
-    y_true: Tensor, y_pred: Tensor, mask: Tensor | None, who: str, *, axis: Axis = None, **options: Any
-) -> tuple[Tensor, Tensor, Tensor | None]:
+    y_true: Tensor, y_pred: Tensor, mask: Tensor, who: str, *, axis: Axis = None, **options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
     """`Traits.absent`: what is masked is marked on neither side; a value counts if anything of it does."""
-    if mask is None and y_pred.numel():
-        return y_true, y_pred, None
     y_true, y_pred = same_shape(y_true, y_pred, who)
-    mask = torch.ones_like(y_pred, dtype=torch.bool) if mask is None else mask
     keep, y_pred = fitted(mask, y_pred, who, "mask")
     keep = keep.expand_as(y_pred)
     counted = keep.any() if axis is None else keep.any(_axes(axis))
     return y_true.masked_fill(~keep, 0), y_pred.masked_fill(~keep, 0), counted
+
+
+def _anything(y_true: Tensor, y_pred: Tensor, **options: Any) -> Tensor | None:
+    """`Traits.counted`: nothing counts where there is nothing, though 0 / 0 is no overlap."""
+    return None if y_pred.numel() else torch.ones_like(y_pred, dtype=torch.bool)
 
 
 def _axes(axis: Axis) -> Any:
@@ -36,7 +38,7 @@ def _axes(axis: Axis) -> Any:
 
 
 @registry.builtin("losses")
-@traits(_unmarked_apart, whole=True)
+@has(absent=_unmarked_apart, counted=_anything, whole=True)
 def dice(y_true: Any, y_pred: Any, axis: Axis = None) -> Tensor:
     """`1 - 2 sum(y_true y_pred) / (sum(y_true) + sum(y_pred))`: 0 if both are the same 0s and 1s, 1 without overlap.
 
@@ -67,7 +69,7 @@ def dice(y_true: Any, y_pred: Any, axis: Axis = None) -> Tensor:
 
 
 @registry.builtin("losses")
-@traits(_unmarked_apart, whole=True)
+@has(absent=_unmarked_apart, counted=_anything, whole=True)
 def tversky(y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axis: Axis = None) -> Tensor:
     """`1 - both / (both + alpha missed + beta false)`, sums of what is marked in both, in y_true only, in y_pred only.
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ostinato.core import registry
 from ostinato.training.losses.base import EPSILON, FunctionLoss
-from ostinato.training.losses.traits import by_element, steps_apart, traits
+from ostinato.training.losses.traits import by_element, has, steps_apart
 from ostinato.training.tensors import paired, same_shape
 
 
@@ -30,7 +30,7 @@ def _huber_mean(y_true: Tensor, y_pred: Tensor, delta: float = 1.0) -> Tensor:
 
 
 @registry.builtin("losses", "mean_squared_error", "mse", "MSE")
-@traits(steps_apart, _squared_mean)
+@has(absent=steps_apart, mean=_squared_mean)
 def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
     """`mean((y_true - y_pred)**2)` along the last axis.
 
@@ -56,7 +56,7 @@ def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
 
 
 @registry.builtin("losses", "mean_absolute_error", "mae", "MAE")
-@traits(steps_apart, _absolute_mean)
+@has(absent=steps_apart, mean=_absolute_mean)
 def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
     """`mean(abs(y_true - y_pred))` along the last axis.
 
@@ -135,7 +135,7 @@ def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
 
 
 @registry.builtin("losses")
-@traits(steps_apart, _huber_mean)
+@has(absent=steps_apart, mean=_huber_mean)
 def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
     """`mean(e**2 / 2 if abs(e) <= delta else delta (abs(e) - delta / 2))` along the last axis, e the error.
 

@@ -11,21 +11,19 @@ from torch.nn import functional
 from ostinato.core import registry
 from ostinato.recurrence.masks import compact
 from ostinato.training.losses.base import FunctionLoss
-from ostinato.training.losses.traits import traits
+from ostinato.training.losses.traits import has
 from ostinato.training.tensors import as_floating, as_targets, fitted, whole_numbers
 
 _BLANK = 0
 
 
-def _blanks_at_the_end(
-    y_true: Tensor, y_pred: Tensor, mask: Tensor | None, who: str
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def _blanks_at_the_end(y_true: Tensor, y_pred: Tensor, mask: Tensor, who: str) -> tuple[Tensor, Tensor, Tensor]:
     """`Traits.absent`: the used steps first, and after them blanks that are certain, which no alignment feels.
 
     A sample without any used step does not count.
     """
-    if mask is None or y_pred.dim() != 3:
-        return y_true, y_pred, mask
+    if y_pred.dim() != 3:
+        return y_true, y_pred, mask  # the function tells of it better
     keep = fitted(mask, y_pred[..., 0], who, "mask")[0].expand(y_pred.shape[:2])
     used = compact(y_pred.transpose(0, 1), keep.transpose(0, 1))
     padding = torch.arange(y_pred.shape[1], device=y_pred.device) >= used.lengths[:, None]
@@ -36,7 +34,7 @@ def _blanks_at_the_end(
 
 
 @registry.builtin("losses")
-@traits(_blanks_at_the_end)
+@has(absent=_blanks_at_the_end)
 def ctc(y_true: Any, y_pred: Any) -> Tensor:
     """`-log(p)`, p the probability of all alignments that spell the labels (connectionist temporal classification).
 

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from ostinato.core import registry
 from ostinato.training.losses.base import EPSILON, FunctionLoss
-from ostinato.training.losses.traits import by_element, traits
-from ostinato.training.tensors import as_floating, as_targets, as_tensor, fitted, paired
+from ostinato.training.losses.traits import by_element, has
+from ostinato.training.tensors import as_floating, as_targets, as_tensor, paired
 
 
 def _pairs(y_true: Tensor, ref_labels: Tensor, remove_diagonal: bool) -> tuple[Tensor, Tensor]:
@@ -21,15 +21,10 @@ def _pairs(y_true: Tensor, ref_labels: Tensor, remove_diagonal: bool) -> tuple[T
     return same & ~itself, ~same
 
 
-def _with_pairs_apart(
-    y_true: Tensor, y_pred: Tensor, mask: Tensor | None, who: str, *, remove_diagonal: bool = True, **options: Any
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """`Traits.absent`: a sample without a pair of both kinds does not count."""
+def _paired_both_ways(y_true: Tensor, y_pred: Tensor, *, remove_diagonal: bool = True, **options: Any) -> Tensor:
+    """`Traits.counted`: a sample without a pair of both kinds does not count."""
     positive, negative = _pairs(y_true, y_true, remove_diagonal)
-    counted = positive.any(1) & negative.any(1)
-    if mask is None:
-        return y_true, y_pred, counted
-    return y_true, y_pred, fitted(mask, counted, who, "mask")[0] & counted
+    return positive.any(1) & negative.any(1)
 
 
 @registry.builtin("losses")
@@ -61,7 +56,7 @@ def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
 
 
 @registry.builtin("losses")
-@traits(_with_pairs_apart)
+@has(counted=_paired_both_ways)
 def circle(
     y_true: Any,
     y_pred: Any,

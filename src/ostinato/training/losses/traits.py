@@ -18,12 +18,14 @@ class Traits:
     """What is known of a loss function beside its values.
 
     absent: `(y_true, y_pred, mask, who, **options) -> (y_true, y_pred, mask)`: what stands in masked steps replaced by
-        what counts for nothing, and the mask of the function's values. `mask` is None for none.
+        what counts for nothing, and the mask of the function's values; `who` names the loss in errors.
+    counted: `(y_true, y_pred, **options)`: a mask of what counts by itself, None for everything.
     mean: `(y_true, y_pred, **options)`: the mean of all values, in fewer operations than the function takes.
     whole: whether it may give one value for the whole batch, which any sample weights multiply.
     """
 
-    absent: Callable[..., tuple[Tensor, Tensor, Tensor | None]] | None = None
+    absent: Callable[..., tuple[Tensor, Tensor, Tensor]] | None = None
+    counted: Callable[..., Tensor | None] | None = None
     mean: Callable[..., Tensor] | None = None
     whole: bool = False
 
@@ -33,24 +35,22 @@ _KNOWN: list[tuple[Any, Traits]] = []
 
 
 def steps_apart(
-    y_true: Tensor, y_pred: Tensor, mask: Tensor | None, who: str, *, axis: int = -1, **options: Any
-) -> tuple[Tensor, Tensor, Tensor | None]:
+    y_true: Tensor, y_pred: Tensor, mask: Tensor, who: str, *, axis: int = -1, **options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
     """`Traits.absent` of a function whose value for a step depends on nothing but that step.
 
     Neither a label out of range nor a NaN in a masked step matters.
     """
-    if mask is not None and y_pred.dim() > 1:
+    if y_pred.dim() > 1:
         y_true, y_pred = neutral(y_true, y_pred, mask, axis, who)
     return y_true, y_pred, mask
 
 
-def traits(
-    absent: Callable[..., Any], mean: Callable[..., Tensor] | None = None, whole: bool = False
-) -> Callable[[F], F]:
-    """Enter what is known of a loss function; see `Traits`."""
+def has(**traits: Any) -> Callable[[F], F]:
+    """Enter the `Traits` of a loss function."""
 
     def enter(function: F) -> F:
-        _KNOWN.append((function, Traits(absent, mean, whole)))
+        _KNOWN.append((function, Traits(**traits)))
         return function
 
     return enter
@@ -58,7 +58,7 @@ def traits(
 
 def by_element(function: F) -> F:
     """Mark a loss function whose value for a step depends on nothing but that step; see `steps_apart`."""
-    return traits(steps_apart)(function)
+    return has(absent=steps_apart)(function)
 
 
 def traits_of(function: Any) -> Traits:
@@ -67,5 +67,5 @@ def traits_of(function: Any) -> Traits:
 
 
 def goes_by_element(function: Any) -> bool:
-    """Whether what is masked can be taken out before the function is called."""
-    return traits_of(function).absent is not None
+    """Whether a function is of the library, so that what is masked is taken out before it is called."""
+    return traits_of(function) is not _UNKNOWN
