@@ -46,7 +46,7 @@ from ostinato.training.metrics.correlation import (
 )
 from ostinato.training.metrics.f_score import F1Score, FBetaScore
 from ostinato.training.metrics.foreign import TorchMetric
-from ostinato.training.metrics.hinge import CategoricalHinge, Hinge, SquaredHinge
+from ostinato.training.metrics.margins import CategoricalHinge, Hinge, SquaredHinge
 from ostinato.training.metrics.named import deserialize, get, serialize
 from ostinato.training.metrics.operating_point import (
     PrecisionAtRecall,
