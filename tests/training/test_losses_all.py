@@ -264,6 +264,14 @@ def test_a_weight_for_each_class(alpha: Any) -> None:
     torch.testing.assert_close(again(classes((6, 3)), y_pred), loss(classes((6, 3)), y_pred))
 
 
+@pytest.mark.parametrize("name", ["mse", "mae", "huber", "binary_crossentropy", "hinge", "poisson"])
+def test_a_mask_of_predictions_without_an_axis_of_features(name: str) -> None:
+    y_true, y_pred, mask = zero_or_one((7,)), positive((7,)).detach(), some((7,))
+    loss = losses.named.resolve_loss(name, (7,), (7,))
+    spoiled = y_pred.masked_fill(~mask, torch.nan)
+    torch.testing.assert_close(loss(y_true, spoiled, mask=mask), loss(y_true[mask], y_pred[mask]))
+
+
 LIKE_MEAN_SQUARED_ERROR = [
     "mean_squared_error",
     "mean_absolute_error",

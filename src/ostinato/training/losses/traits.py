@@ -41,6 +41,8 @@ def steps_apart(
 
     Neither a label out of range nor a NaN in a masked step matters.
     """
+    if y_true.dim() == y_pred.dim() == 1:  # the function would make one value of the batch, and no mask would fit it
+        y_true, y_pred = y_true.unsqueeze(-1), y_pred.unsqueeze(-1)
     if y_pred.dim() > 1:
         y_true, y_pred = neutral(y_true, y_pred, mask, axis, who)
     return y_true, y_pred, mask
