@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -46,10 +47,10 @@ from ostinato.recurrence import activations as known
 from ostinato.recurrence.activations import KNOWN, Activation, linear
 
 # torch's own functions may be named in configs too: an activation of torch.tanh is written "tanh".
-for _name, _function in KNOWN.items():
-    registry.builtin("activations", _name)(_function)
+for _name, _plain in KNOWN.items():
+    registry.builtin("activations", _name)(_plain)
 
-for _function in (
+_NAMED: tuple[Callable[..., Tensor], ...] = (
     celu,
     elu,
     glu,
@@ -74,7 +75,8 @@ for _function in (
     tanh,
     tanh_shrink,
     threshold,
-):
+)
+for _function in _NAMED:
     registry.builtin("activations")(_function)
 registry.builtin("activations", "silu", "swish")(silu)
 registry.builtin("activations", "hard_silu", "hard_swish")(hard_silu)

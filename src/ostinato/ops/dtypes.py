@@ -36,7 +36,7 @@ def as_dtype(dtype: Any) -> torch.dtype:
     return _NAMES[name]
 
 
-def number_dtype(value: complex, beside: torch.dtype | None = None) -> torch.dtype:
+def number_dtype(value: Any, beside: torch.dtype | None = None) -> torch.dtype:
     """The dtype of a Python number: that of the tensor `beside` it where this can hold it, else the least that does.
 
     >>> number_dtype(2.0, torch.float16), number_dtype(2.0, torch.int64), number_dtype(2)

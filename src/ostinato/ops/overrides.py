@@ -40,10 +40,10 @@ def operation(function: Callable[P, R]) -> Callable[P, R]:
                 break
         else:
             if not kwargs:
-                return function(*args)
+                return function(*args, **kwargs)
         others = [*_others(args), *_others(kwargs.values())]
         if others:
-            return handle_torch_function(apply, others, *args, **kwargs)  # type: ignore[no-any-return]
+            return handle_torch_function(apply, others, *args, **kwargs)
         return function(*args, **kwargs)
 
     return apply

@@ -13,7 +13,7 @@ from ostinato.ops.dtypes import as_dtype, number_dtype
 from ostinato.ops.overrides import is_other, operation
 from ostinato.recurrence.nests import flatten
 
-_NUMBERS = (bool, int, float, complex)
+_NUMBERS: Any = (bool, int, float, complex, torch.SymInt, torch.SymFloat)
 
 
 def tensor(x: Any, beside: Any = None) -> Tensor:
@@ -29,7 +29,7 @@ def tensor(x: Any, beside: Any = None) -> Tensor:
         return x
     given = isinstance(beside, Tensor)
     device = beside.device if given else creation_device()
-    if isinstance(x, (*_NUMBERS, torch.SymInt, torch.SymFloat)):
+    if isinstance(x, _NUMBERS):
         dtype = number_dtype(x, beside.dtype if given else None)
         return torch.full((), x, dtype=dtype, device=device)
     if isinstance(x, (list, tuple)):
