@@ -255,6 +255,20 @@ class Metric:
         self.name, self.higher_is_better = name, higher_is_better
 
 
+class Reported:
+    def __init__(self, name, metric):
+        self.name, self.metric = name, metric
+
+
+class Compiled:
+    """What compile was given, as a model lists it."""
+
+    name = "compile_metrics"
+
+    def __init__(self, **metrics):
+        self.reported = [Reported(name, metric) for name, metric in metrics.items()]
+
+
 class Model:
     output_names = ("first", "second")
 
@@ -275,13 +289,16 @@ class Model:
         ("good", "min", False),
         ("val_first_good", "auto", True),
         ("second_bad", "auto", False),
+        ("weighted_good", "auto", True),
         ("first_loss", "auto", False),
         ("val_second_loss", "auto", False),
     ],
 )
 def test_which_way_is_better(monitor, mode, upwards):
     stopping = callbacks.EarlyStopping(monitor, mode=mode)
-    stopping.set_model(Model(Metric("good", True), Metric("bad", False), Metric("none", None)))
+    good, bad = Metric("good", True), Metric("bad", False)
+    compiled = Compiled(first_good=good, second_bad=bad, weighted_good=good)
+    stopping.set_model(Model(good, bad, Metric("none", None), compiled))
     stopping.on_epoch_end(0, {monitor: 1.0})
     stopping.on_epoch_end(1, {monitor: 2.0})
     assert stopping.best == (2.0 if upwards else 1.0)

@@ -7,6 +7,8 @@ import traceback
 
 import keras
 import pytest
+import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from ostinato.callbacks import Callback, CallbackList, History, LambdaCallback, ProgressBar
 from ostinato.training.callbacks.base import asked, lazy_logs
@@ -195,6 +197,15 @@ def test_model_and_params_reach_all():
     CallbackList(callbacks, model=model, params={"epochs": 3}, defaults=[History()])
     assert all(each.model is model and each.params == {"epochs": 3} for each in callbacks)
     assert model.history.params == {"epochs": 3}
+
+
+def test_the_model_in_a_distributed_one():
+    around = DistributedDataParallel.__new__(DistributedDataParallel)  # making one takes a group of processes
+    torch.nn.Module.__init__(around)
+    around.module = torch.nn.Linear(1, 1)
+    callback = Callback()
+    callback.set_model(around)
+    assert callback.model is around.module
 
 
 # -- what is asked for ------------------------------------------------------------------------------------------------

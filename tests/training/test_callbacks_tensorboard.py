@@ -138,7 +138,7 @@ def test_steps_per_second(written):
         ("batch_steps_per_second", 6),
         ("epoch_steps_per_second", 1),
     ]
-    assert all(value > 10 for value in found.values())
+    assert all(value > 0 for value in found.values())
 
 
 @pytest.mark.parametrize("images", [False, True])

@@ -13,6 +13,8 @@ from ostinato.training.callbacks.schedules import LearningRateScheduler, ReduceL
 from ostinato.training.callbacks.tensorboard import TensorBoard
 from ostinato.training.callbacks.torch_scheduler import TorchScheduler
 
+ProgbarLogger = ProgressBar  # Keras's name
+
 __all__ = [
     "CSVLogger",
     "Callback",
@@ -21,6 +23,7 @@ __all__ = [
     "History",
     "LambdaCallback",
     "LearningRateScheduler",
+    "ProgbarLogger",
     "ProgressBar",
     "ReduceLROnPlateau",
     "SwapEMAWeights",

@@ -32,8 +32,7 @@ class History(Callback):
         ([0, 1], {'loss': [0.5, 0.25]})
     """
 
-    def __init__(self, model: Any = None, params: Logs | None = None) -> None:
-        self._model, self.params = model, params
+    def __init__(self) -> None:
         self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
 
@@ -45,12 +44,8 @@ class History(Callback):
         self.epoch = []
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self.add(epoch, logs or {})
-
-    def add(self, epoch: int, logs: Logs) -> None:
-        """Keep what an epoch ended with."""
         self.epoch.append(epoch)
-        for name, value in logs.items():
+        for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -79,12 +79,17 @@ class MonitorCallback(Callback):
 def _higher_is_better(monitor: str, model: Any) -> bool | None:
     """What the metric of this name says of itself; None if there is none, or it does not say."""
     name = monitor.removeprefix("val_")
-    # Where there are several outputs, their names come first.
-    names = [name, *(name.removeprefix(f"{each}_") for each in getattr(model, "output_names", ()))]
-    if "loss" in names:
+    if name in ("loss", *(f"{output}_loss" for output in getattr(model, "output_names", ()))):
         return False
-    directions = {
-        getattr(metric, "name", None): getattr(metric, "higher_is_better", None)
-        for metric in getattr(model, "metrics", None) or ()
-    }
-    return next((directions[each] for each in names if directions.get(each) is not None), None)
+    for known, metric in _named_metrics(model):
+        if known == name and getattr(metric, "higher_is_better", None) is not None:
+            return bool(metric.higher_is_better)
+    return None
+
+
+def _named_metrics(model: Any) -> Iterator[tuple[str, Any]]:
+    """The metrics of a model under their names in the logs."""
+    for metric in getattr(model, "metrics", None) or ():
+        # What compile was given is one metric of many numbers.
+        yield from ((each.name, each.metric) for each in getattr(metric, "reported", ()))
+        yield getattr(metric, "name", ""), metric

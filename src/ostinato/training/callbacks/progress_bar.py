@@ -32,7 +32,7 @@ class ProgressBar(Callback):
         ...     run.epoch_begin(0)
         ...     run.batch_end(0, lambda: {"loss": 0.5})
         ...     run.epoch_end(0, {"loss": 0.5})
-        Epoch 1/2  1 steps  0.0 s  loss: 0.5000
+        Epoch 1/2  1 steps  0... s  loss: 0.5000
     """
 
     def __init__(self, verbose: Any = "auto") -> None:
