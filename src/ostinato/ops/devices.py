@@ -39,15 +39,9 @@ def creating_on(device: str) -> Iterator[None]:
 
 def creation_device() -> torch.device:
     """The device of a tensor that an operation makes from no other tensor."""
-    if torch.compiler.is_compiling():
-        chosen = torch.empty(0).device  # how a compiler sees `with torch.device(...)`
-        return _usual_device() if chosen.type == "cpu" else chosen
+    if torch.compiler.is_compiling():  # a compiler sees `with torch.device(...)` only in what it does to a tensor
+        return _usual(torch.empty(0).device)
     return _CREATION.device or default_device()
-
-
-@torch.compiler.assume_constant_result
-def _usual_device() -> torch.device:
-    return default_device()
 
 
 def default_device() -> torch.device:
@@ -61,7 +55,11 @@ def default_device() -> torch.device:
         if isinstance(mode, DeviceContext):
             chosen = torch.device(mode.device)
             return torch.device("cpu") if chosen.type == "cpu" else chosen  # "cpu:0" is the same, and compares unequal
-    chosen = torch.get_default_device()
+    return _usual(torch.get_default_device())
+
+
+def _usual(chosen: torch.device) -> torch.device:
+    """The chosen device, or CUDA where there is one and nothing but the CPU was chosen."""
     if chosen.type != "cpu" or not torch.cuda.is_available():
         return chosen
     return torch.device("cuda", torch.cuda.current_device())
