@@ -72,7 +72,7 @@ class Adadelta(Optimizer):
         moments.follow_squares(squares, grads, rho)
         divisors = torch._foreach_add(squares, epsilon)
         torch._foreach_sqrt_(divisors)
-        deltas = torch._foreach_add(changes, epsilon)
+        deltas = list(torch._foreach_add(changes, epsilon))
         torch._foreach_sqrt_(deltas)
         torch._foreach_mul_(deltas, grads)
         torch._foreach_div_(deltas, divisors)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ostinato.core import registry
 from ostinato.training.optimizers import moments
 from ostinato.training.optimizers.base import Optimizer
-from ostinato.training.optimizers.settings import Hyperparameter, Options, amount, flag, proper_share
+from ostinato.training.optimizers.settings import Hyperparameter, Options, Treatment, amount, flag, proper_share
 
 
 @registry.builtin("optimizers", "adam")
@@ -133,10 +133,11 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         name: str | None = None,
-        **options: Unpack[Options],
+        **options: Unpack[Treatment],
     ) -> None:
-        options["weight_decay"] = weight_decay
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, name=name, **options)
+        super().__init__(
+            learning_rate, beta_1, beta_2, epsilon, amsgrad, name=name, weight_decay=weight_decay, **options
+        )
 
     def check(self, key: str, value: Any) -> None:
         """As in `Optimizer`; weight_decay must be a number."""

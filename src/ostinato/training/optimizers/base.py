@@ -17,11 +17,11 @@ from ostinato.training.optimizers.settings import (
     Hyperparameter,
     Option,
     Options,
+    Setting,
     amount,
     flag,
     optional,
     positive,
-    settings_of,
     share,
     steps_from,
 )
@@ -165,8 +165,8 @@ class Optimizer(torch.optim.Optimizer):
 
     def check(self, key: str, value: Any) -> None:
         """Raise ValueError unless `value` will do for the setting `key`, such as "lr" or "clipnorm"."""
-        setting = settings_of(type(self)).get(key)
-        must = setting.kind(value) if setting is not None else ""
+        setting = getattr(type(self), "learning_rate" if key == "lr" else key, None)
+        must = setting.kind(value) if isinstance(setting, Setting) else ""
         if setting is not None and must:
             raise ValueError(f"{self.described}: {setting.name} must be {must}, got {value!r}.{setting.hint}")
         others = [each for each in _CLIPS if each in self._asked and each != key]

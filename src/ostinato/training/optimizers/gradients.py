@@ -49,7 +49,7 @@ def prepare(optimizer: Optimizer, batches: list[Batch]) -> bool:
     parameters = [each for batch in batches for each in batch.parameters]
     grads = [each for batch in batches for each in batch.grads]
     if grads and optimizer.loss_scale_factor is not None:
-        grads = torch._foreach_div(grads, float(optimizer.loss_scale_factor))
+        grads = list(torch._foreach_div(grads, float(optimizer.loss_scale_factor)))
     steps = optimizer.gradient_accumulation_steps
     if steps:
         gathered = optimizer.slots(parameters, _GATHERED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from numbers import Real
 from typing import Any, TypedDict
@@ -145,10 +144,9 @@ class Option(Setting):
             optimizer._asked[self.name] = value
 
 
-class Options(TypedDict, total=False):
-    """What every optimizer takes besides its own arguments, by Keras's names; `Optimizer` says what they do."""
+class Treatment(TypedDict, total=False):
+    """What every optimizer may be asked to do with gradients and averages; `Optimizer` says what the names mean."""
 
-    weight_decay: float | None
     clipnorm: float | None
     clipvalue: float | None
     global_clipnorm: float | None
@@ -159,8 +157,7 @@ class Options(TypedDict, total=False):
     gradient_accumulation_steps: int | None
 
 
-@functools.cache
-def settings_of(cls: type) -> dict[str, Setting]:
-    """The settings that a class of optimizers and its bases declare, by key."""
-    declared = [each for base in reversed(cls.__mro__) for each in vars(base).values() if isinstance(each, Setting)]
-    return {each.key: each for each in declared}
+class Options(Treatment, total=False):
+    """What an optimizer takes besides its own arguments, by Keras's names."""
+
+    weight_decay: float | None
