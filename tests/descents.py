@@ -22,7 +22,41 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("RMSprop", {"learning_rate": 0.01, "momentum": 0.9}),
     ("RMSprop", {"learning_rate": 0.01, "centered": True, "epsilon": 1e-4}),
     ("RMSprop", {"learning_rate": 0.01, "centered": True, "momentum": 0.5, "rho": 0.8, "epsilon": 1e-3}),
+    ("AdamW", {}),
+    ("AdamW", {"learning_rate": 0.1, "weight_decay": 0.1, "beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3}),
+    ("AdamW", {"learning_rate": 0.01, "weight_decay": 0.0, "amsgrad": True}),
+    ("Adagrad", {}),
+    ("Adagrad", {"learning_rate": 0.1, "initial_accumulator_value": 0.0, "epsilon": 1e-3}),
+    ("Adadelta", {}),
+    ("Adadelta", {"learning_rate": 1.0, "rho": 0.8, "epsilon": 1e-3}),
+    ("Adamax", {}),
+    ("Adamax", {"learning_rate": 0.1, "beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3}),
+    ("Nadam", {}),
+    ("Nadam", {"learning_rate": 0.1, "beta_1": 0.5, "beta_2": 0.9, "epsilon": 1e-3}),
+    ("Lion", {}),
+    ("Lion", {"learning_rate": 0.1, "beta_1": 0.5, "beta_2": 0.75}),
 ]
+
+OPTIONS: list[dict[str, Any]] = [
+    {"weight_decay": 0.1},
+    {"clipnorm": 0.5},
+    {"clipvalue": 0.3},
+    {"global_clipnorm": 1.5},
+    {"clipnorm": 0.0},
+    {"use_ema": True},
+    {"use_ema": True, "ema_momentum": 0.7, "ema_overwrite_frequency": 3},
+    {"loss_scale_factor": 8.0, "clipvalue": 0.1},
+    {"gradient_accumulation_steps": 2},
+    {"gradient_accumulation_steps": 3, "clipnorm": 0.5, "weight_decay": 0.2, "loss_scale_factor": 0.5},
+    {"gradient_accumulation_steps": 2, "use_ema": True, "ema_momentum": 0.6, "ema_overwrite_frequency": 2},
+    {
+        "weight_decay": 0.3, "global_clipnorm": 0.8, "gradient_accumulation_steps": 4, "use_ema": True,
+        "ema_momentum": 0.0, "ema_overwrite_frequency": 1,
+    },
+]  # fmt: skip
+
+# Keras takes powers of the betas in float32, which puts a few parts in a million into each step of these.
+DRIFTING = {"Adam", "AdamW", "Adamax", "Nadam"}
 
 
 def names(case: Any) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from descents import CASES, gradients, make, names, run, start
+from descents import CASES, DRIFTING, gradients, make, names, run, start
 from ostinato.training import optimizers
 
 
@@ -27,30 +27,78 @@ def test_against_keras_over_50_steps(name: str, options: dict[str, Any]) -> None
         theirs.apply(gradients(step), variables)
         assert ours.iterations == int(theirs.iterations) == step + 1
         for mine, their in zip(parameters, variables, strict=True):
-            # Keras takes powers of beta_2 in float32, which puts a few parts in a million into each of Adam's steps.
-            drift = (step + 1) * rate * 1e-5 if name == "Adam" else 0.0
+            drift = (step + 1) * rate * 1e-5 if name in DRIFTING else 0.0
             torch.testing.assert_close(mine.data, their.value.data, rtol=2e-6, atol=1e-6 + drift)
+
+
+def sgd(o: dict[str, Any], lr: float, w: Any, g: Any, t: int, s: dict[str, Any]) -> Any:
+    momentum = o.get("momentum", 0.0)
+    s["m"] = momentum * s["m"] - lr * g
+    return w + (momentum * s["m"] - lr * g if o.get("nesterov") and momentum else s["m"])
+
+
+def adam(o: dict[str, Any], lr: float, w: Any, g: Any, t: int, s: dict[str, Any]) -> Any:
+    b1, b2 = o.get("beta_1", 0.9), o.get("beta_2", 0.999)
+    s["m"], s["v"] = s["m"] + (g - s["m"]) * (1 - b1), s["v"] + (g * g - s["v"]) * (1 - b2)
+    s["u"] = np.maximum(s["u"], s["v"]) if o.get("amsgrad") else s["v"]
+    return w - lr * np.sqrt(1 - b2**t) / (1 - b1**t) * s["m"] / (np.sqrt(s["u"]) + o.get("epsilon", 1e-7))
+
+
+def adamw(o: dict[str, Any], lr: float, w: Any, g: Any, t: int, s: dict[str, Any]) -> Any:
+    return adam(o, lr, w - lr * o.get("weight_decay", 0.004) * w, g, t, s)
+
+
+def rmsprop(o: dict[str, Any], lr: float, w: Any, g: Any, t: int, s: dict[str, Any]) -> Any:
+    rho = o.get("rho", 0.9)
+    s["v"], s["u"] = rho * s["v"] + (1 - rho) * g * g, rho * s["u"] + (1 - rho) * g
+    d = lr * g / np.sqrt(s["v"] - (s["u"] ** 2 if o.get("centered") else 0) + o.get("epsilon", 1e-7))
+    s["m"] = o.get("momentum", 0.0) * s["m"] + d
+    return w - s["m"]
+
+
+def adagrad(o: dict[str, Any], lr: float, w: Any, g: Any, t: int, s: dict[str, Any]) -> Any:
+    s["v"] = s["v"] + g * g
+    first = o.get("initial_accumulator_value", 0.1)
+    return w - lr * g / np.sqrt(first + s["v"] + o.get("epsilon", 1e-7))
+
+
+def adadelta(o: dict[str, Any], lr: float, w: Any, g: Any, t: int, s: dict[str, Any]) -> Any:
+    rho, epsilon = o.get("rho", 0.95), o.get("epsilon", 1e-7)
+    s["v"] = rho * s["v"] + (1 - rho) * g * g
+    d = np.sqrt(s["u"] + epsilon) / np.sqrt(s["v"] + epsilon) * g
+    s["u"] = rho * s["u"] + (1 - rho) * d * d
+    return w - lr * d
+
+
+def adamax(o: dict[str, Any], lr: float, w: Any, g: Any, t: int, s: dict[str, Any]) -> Any:
+    b1, b2 = o.get("beta_1", 0.9), o.get("beta_2", 0.999)
+    s["m"], s["u"] = b1 * s["m"] + (1 - b1) * g, np.maximum(b2 * s["u"], np.abs(g))
+    return w - lr / (1 - b1**t) * s["m"] / (s["u"] + o.get("epsilon", 1e-7))
+
+
+def nadam(o: dict[str, Any], lr: float, w: Any, g: Any, t: int, s: dict[str, Any]) -> Any:
+    b1, b2 = o.get("beta_1", 0.9), o.get("beta_2", 0.999)
+    b = [b1 * (1 - 0.5 * 0.96**i) for i in range(1, t + 2)]
+    s["m"], s["v"] = b1 * s["m"] + (1 - b1) * g, b2 * s["v"] + (1 - b2) * g * g
+    n = b[t] * s["m"] / (1 - np.prod(b)) + (1 - b[t - 1]) * g / (1 - np.prod(b[:t]))
+    return w - lr * n / (np.sqrt(s["v"] / (1 - b2**t)) + o.get("epsilon", 1e-7))
+
+
+def lion(o: dict[str, Any], lr: float, w: Any, g: Any, t: int, s: dict[str, Any]) -> Any:
+    b1, b2 = o.get("beta_1", 0.9), o.get("beta_2", 0.99)
+    c = b1 * s["m"] + (1 - b1) * g
+    s["m"] = b2 * s["m"] + (1 - b2) * g
+    return w - lr * np.sign(c)
+
+
+FORMULAS = {each.__name__: each for each in (sgd, adam, adamw, rmsprop, adagrad, adadelta, adamax, nadam, lion)}
 
 
 def keras_formula(name: str, w: Any, grads: list[Any], lr: float, o: dict[str, Any]) -> Any:
     """Keras's published formulas in NumPy float64."""
-    m, v, a, hat = (np.zeros_like(w) for _ in range(4))
+    state = {key: np.zeros_like(w) for key in "mvu"}
     for t, g in enumerate(grads, start=1):
-        if name == "SGD":
-            momentum = o.get("momentum", 0.0)
-            m = momentum * m - lr * g
-            w = w + (momentum * m - lr * g if o.get("nesterov") and momentum else m)
-        elif name == "Adam":
-            b1, b2 = o.get("beta_1", 0.9), o.get("beta_2", 0.999)
-            m, v = m + (g - m) * (1 - b1), v + (g * g - v) * (1 - b2)
-            hat = np.maximum(hat, v) if o.get("amsgrad") else v
-            w = w - lr * np.sqrt(1 - b2**t) / (1 - b1**t) * m / (np.sqrt(hat) + o.get("epsilon", 1e-7))
-        else:
-            rho = o.get("rho", 0.9)
-            v, a = rho * v + (1 - rho) * g * g, rho * a + (1 - rho) * g
-            d = lr * g / np.sqrt(v - (a * a if o.get("centered") else 0) + o.get("epsilon", 1e-7))
-            m = o.get("momentum", 0.0) * m + d
-            w = w - m
+        w = FORMULAS[name.lower()](o, lr, w, g, t, state)
     return w
 
 

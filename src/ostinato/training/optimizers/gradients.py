@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -120,10 +119,6 @@ def clip_total_norm(grads: list[Tensor], limit: float) -> list[Tensor]:
     """
     norm = get_total_norm(grads)
     factor = limit / norm.clamp(min=limit) + (norm - norm)
-    if _on_one_device(grads):
+    if len({(each.device, each.dtype) for each in grads}) == 1:
         return list(torch._foreach_mul(grads, factor))
-    return [each * factor.to(each.device) for each in grads]
-
-
-def _on_one_device(tensors: Iterable[Tensor]) -> bool:
-    return len({each.device for each in tensors}) == 1
+    return [each * factor.to(each) for each in grads]
