@@ -46,6 +46,13 @@ from ostinato.training.metrics.correlation import (
 )
 from ostinato.training.metrics.f_score import F1Score, FBetaScore
 from ostinato.training.metrics.foreign import TorchMetric
+from ostinato.training.metrics.iou import (
+    BinaryIoU,
+    IoU,
+    MeanIoU,
+    OneHotIoU,
+    OneHotMeanIoU,
+)
 from ostinato.training.metrics.margins import CategoricalHinge, Hinge, SquaredHinge
 from ostinato.training.metrics.named import deserialize, get, serialize
 from ostinato.training.metrics.operating_point import (
@@ -84,6 +91,7 @@ __all__ = [
     "Accuracy",
     "BinaryAccuracy",
     "BinaryCrossentropy",
+    "BinaryIoU",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
     "CategoricalHinge",
@@ -94,15 +102,19 @@ __all__ = [
     "FalseNegatives",
     "FalsePositives",
     "Hinge",
+    "IoU",
     "KLDivergence",
     "LogCoshError",
     "Mean",
     "MeanAbsoluteError",
     "MeanAbsolutePercentageError",
+    "MeanIoU",
     "MeanMetricWrapper",
     "MeanSquaredError",
     "MeanSquaredLogarithmicError",
     "Metric",
+    "OneHotIoU",
+    "OneHotMeanIoU",
     "PearsonCorrelation",
     "Poisson",
     "Precision",

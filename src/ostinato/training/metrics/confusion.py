@@ -25,7 +25,7 @@ class _AtThresholds(FlatCountedMetric):
     ) -> None:
         default = 0.5 if top_k is None else NOWHERE
         super().__init__(thresholds_of(thresholds, default, type(self).__name__), name, dtype, class_id, top_k)
-        self.init_thresholds = list(thresholds) if isinstance(thresholds, tuple) else thresholds
+        self.init_thresholds = self.thresholds if hasattr(thresholds, "__iter__") else thresholds
 
     def _value(self) -> Tensor:
         value = self._of(self._flat_counts())

@@ -64,14 +64,14 @@ class EvenThresholds(Thresholds):
         return places.clamp(min=1) if min(self.values) < 0 else places
 
 
-def thresholds_of(given: float | Sequence[float] | None, default: float, who: str) -> Thresholds:
+def thresholds_of(given: Any, default: float, who: str) -> Thresholds:
     """Thresholds from what a constructor was given: a number, several, or None for the default.
 
     Raises ValueError for one outside of [0, 1], or none at all.
     """
     if given is None:
         return Thresholds([default])
-    values = list(given) if isinstance(given, (list, tuple)) else [given]
+    values = list(given) if hasattr(given, "__iter__") else [given]
     wrong = [each for each in values if each is None or not 0 <= each <= 1]
     if wrong or not values:
         raise ValueError(f"{who}: thresholds must be one or more numbers in [0, 1], got {given!r}.")

@@ -48,15 +48,14 @@ class TorchMetric(Metric):
         _check_arguments(metric)
         super().__init__(name or getattr(metric, "name", None) or snake_case(type(metric).__name__))
         self.metric = metric
+        self._begun = False  # wrappers of torchmetrics do not count their updates
 
     @property
     def higher_is_better(self) -> bool | None:  # type: ignore[override]
         """What the metric says of itself."""
         return self.metric.higher_is_better
 
-    def update_state(  # type: ignore[override]
-        self, y_true: Any, y_pred: Any, sample_weight: Any = None, mask: Any = None
-    ) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None, mask: Any = None) -> None:
         """Take in a batch.
 
         y_true, y_pred: tensors or arrays, of shapes and dtypes that the metric takes. sample_weight: must be None.
@@ -73,13 +72,14 @@ class TorchMetric(Metric):
         if self.metric.device != y_pred.device:
             self.to(y_pred.device)
         self.metric.update(y_pred, y_true)
+        self._begun = True
 
     def _kept(self, y_true: Tensor, y_pred: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """What the mask lets count, its axes made one."""
         if mask.dim() > y_pred.dim() and mask.shape[-1] == 1:
             mask = mask.squeeze(-1)
         axes = min(mask.dim(), y_true.dim())
-        leading = y_pred[(..., *(0,) * (y_pred.dim() - axes))] if y_pred.dim() > axes else y_pred
+        leading = y_pred if y_pred.dim() <= axes else y_pred.flatten(axes)[..., 0]
         mask = fitted(mask, leading, str(self), "mask")[0].expand(leading.shape)
         if y_true.shape[:axes] != mask.shape:
             raise ValueError(
@@ -94,7 +94,7 @@ class TorchMetric(Metric):
         Raises ValueError if the metric gives more than one number.
         """
         alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
-        if alone and not self.metric.update_called:
+        if alone and not self._begun and not self.metric.update_called:
             return torch.zeros((), device=self.metric.device)
         value = self.metric.compute()
         if not isinstance(value, Tensor) or value.numel() != 1:
@@ -104,6 +104,11 @@ class TorchMetric(Metric):
                 f"with its own options (such as average='macro'), or in a subclass of ostinato.metrics.Metric."
             )
         return value.reshape(())
+
+    def reset(self) -> None:
+        """Torchmetrics' name for `reset_state`."""
+        super().reset()
+        self._begun = False
 
     def get_config(self) -> dict[str, Any]:
         """Raise TypeError: what made the metric is not known."""

@@ -79,8 +79,9 @@ class R2Score(Unweighted):
         if "count" not in self._defaults:
             for name in _STATES:
                 self.add_state(name, y_pred.new_zeros(outputs), dist_reduce_fx="sum")
-        if outputs != len(self.count):
-            raise ValueError(f"{self}: y_pred has {outputs} outputs, and those before had {len(self.count)}.")
+            self._outputs = outputs
+        if outputs != self._outputs:
+            raise ValueError(f"{self}: y_pred has {outputs} outputs, and those before had {self._outputs}.")
 
     def _value(self) -> Tensor:
         if "count" not in self._defaults:  # no batch yet to tell how many outputs there are

@@ -37,9 +37,7 @@ class Unweighted(Metric):
         """The dtype to compare and to count in: the metric's, float32 at least."""
         return torch.promote_types(self._dtype, torch.float32)
 
-    def update_state(  # type: ignore[override]
-        self, y_true: Any, y_pred: Any, sample_weight: Any = None, mask: Any = None
-    ) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None, mask: Any = None) -> None:
         """Take in a batch.
 
         y_true, y_pred: tensors or arrays. sample_weight: must be None. mask: boolean, of the leading axes of `y_pred`;

@@ -63,7 +63,7 @@ class MetricVariable(Tensor):
         return MetricVariable, (self.value.clone(), self._name)
 
     @property
-    def name(self) -> str:  # type: ignore[override]
+    def name(self) -> str:
         """The variable's name."""
         return self._name
 
