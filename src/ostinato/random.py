@@ -10,6 +10,7 @@ import itertools
 import random
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -97,25 +98,49 @@ def dropout_mask(shape: tuple[int, ...], rate: float, like: Tensor, stream: Stre
     if torch.compiler.is_compiling():
         PLACE.draws += 1
         return torch.ops.ostinato.dropout_mask(list(shape), rate, like, stream.key, PLACE.draws)
-    return _drawn(shape, rate, like, stream)
+    return _drop(_empty(shape, like), rate, stream)
 
 
-def _drawn(shape: Any, rate: float, like: Tensor, stream: Stream) -> Tensor:
-    mask = torch.empty(shape, dtype=like.dtype, device=like.device)
-    return mask.bernoulli_(1 - rate, generator=stream.generator(like.device)).div_(1 - rate)
+def normal_noise(shape: tuple[int, ...], stddev: float, like: Tensor, stream: Stream) -> Tensor:
+    """Normal values of mean 0 and a standard deviation; dtype and device of `like`."""
+    if torch.compiler.is_compiling():
+        PLACE.draws += 1
+        return torch.ops.ostinato.normal_noise(list(shape), stddev, like, stream.key, PLACE.draws)
+    return _scatter(_empty(shape, like), stddev, stream)
 
 
-# A compiler would take a generator's seed for a constant. It gets an operator that draws anew whenever it is run.
+def _empty(shape: Any, like: Tensor) -> Tensor:
+    return torch.empty(shape, dtype=like.dtype, device=like.device)
+
+
+def _drop(values: Tensor, rate: float, stream: Stream) -> Tensor:
+    return values.bernoulli_(1 - rate, generator=stream.generator(values.device)).div_(1 - rate)
+
+
+def _scatter(values: Tensor, stddev: float, stream: Stream) -> Tensor:
+    return values.normal_(0, stddev, generator=stream.generator(values.device))
+
+
+# A compiler would take a generator's seed for a constant. It gets operators that draw anew whenever they are run.
 _LIBRARY = torch.library.Library("ostinato", "FRAGMENT")
-_LIBRARY.define(
-    "dropout_mask(SymInt[] shape, float rate, Tensor like, int stream, int place) -> Tensor",
-    tags=(torch.Tag.nondeterministic_seeded,),
-)
-_LIBRARY.impl(
-    "dropout_mask",
-    lambda shape, rate, like, stream, place: _drawn(shape, rate, like, _STREAMS[stream]),
-    "CompositeExplicitAutograd",
-)
-torch.library.register_fake(
-    "ostinato::dropout_mask", lambda shape, rate, like, stream, place: like.new_empty(shape), lib=_LIBRARY
-)
+
+
+def _operator(name: str, fill: Callable[[Tensor, float, Stream], Tensor]) -> None:
+    """Make `torch.ops.ostinato.<name>`, which fills a new tensor from the stream of that key."""
+    _LIBRARY.define(
+        f"{name}(SymInt[] shape, float amount, Tensor like, int stream, int place) -> Tensor",
+        tags=(torch.Tag.nondeterministic_seeded,),
+    )
+
+    def run(shape: Any, amount: float, like: Tensor, stream: int, place: int) -> Tensor:
+        return fill(_empty(shape, like), amount, _STREAMS[stream])
+
+    def fake(shape: Any, amount: float, like: Tensor, stream: int, place: int) -> Tensor:
+        return like.new_empty(shape)
+
+    _LIBRARY.impl(name, run, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"ostinato::{name}", fake, lib=_LIBRARY)
+
+
+_operator("dropout_mask", _drop)
+_operator("normal_noise", _scatter)

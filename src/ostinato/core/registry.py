@@ -200,8 +200,10 @@ def deserialize_keras_object(config: Any, custom_objects: dict[str, Any] | None 
         return tuple(deserialize_keras_object(each, custom_objects) for each in config["items"])
     if name == "DTypePolicy":  # in configs that Keras 3 wrote
         return inner["name"]
-    if name == "TensorShape" or (name == "__numpy__" and kind is None):
+    if name == "TensorShape":
         return tuple(inner.get("items", ()))
+    if name == "__numpy__":  # in configs that Keras 3 wrote
+        return np.array(inner["value"], dtype=inner["dtype"])
     item = _locate(config, name, inner, custom_objects, kind)
     if name == "function":
         return item

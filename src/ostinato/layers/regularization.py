@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ostinato.core.input_spec import InputSpec
 from ostinato.core.layer import Layer
 from ostinato.core.registry import builtin
-from ostinato.random import DEFAULT, Stream, dropout_mask
+from ostinato.random import DEFAULT, Stream, dropout_mask, normal_noise
 
 
 class Noisy(Layer):
@@ -113,7 +112,7 @@ class GaussianNoise(Noisy):
         if not training or self.stddev == 0:
             return inputs
         x = inputs if inputs.is_floating_point() else inputs.to(self._dtype)
-        return x + torch.empty_like(x).normal_(0, self.stddev, generator=self._stream.generator(x.device))
+        return x + normal_noise(tuple(x.shape), self.stddev, x, self._stream)
 
     def _differs_in_training(self) -> bool:
         return self.stddev > 0
