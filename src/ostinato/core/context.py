@@ -6,6 +6,8 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+from ostinato.ops.devices import creating_on
+
 
 class CallContext(threading.local):
     """The state of the calls under way in this thread.
@@ -27,10 +29,14 @@ CONTEXT = CallContext()
 
 @contextlib.contextmanager
 def inferring_shapes() -> Iterator[None]:
-    """While the block runs, layers compute shapes only, on copies of their weights without data."""
+    """While the block runs, layers compute shapes only, on copies of their weights without data.
+
+    What `ostinato.ops` makes of nothing has no data either.
+    """
     before = CONTEXT.inferring
     CONTEXT.inferring = True
     try:
-        yield
+        with creating_on("meta"):
+            yield
     finally:
         CONTEXT.inferring = before
