@@ -18,18 +18,12 @@ _EPSILON = 1e-7
 
 def _roc(counts: Counts) -> tuple[Tensor, Tensor]:
     """(false positive rate, true positive rate)."""
-    return (
-        share(counts.false_positives, counts.false_positives + counts.true_negatives),
-        share(counts.true_positives, counts.true_positives + counts.false_negatives),
-    )
+    return counts.false_positive_rate, counts.recall
 
 
 def _precision_recall(counts: Counts) -> tuple[Tensor, Tensor]:
     """(recall, precision)."""
-    return (
-        share(counts.true_positives, counts.true_positives + counts.false_negatives),
-        share(counts.true_positives, counts.true_positives + counts.false_positives),
-    )
+    return counts.recall, counts.precision
 
 
 def _gains(counts: Counts) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ostinato.core import registry
 from ostinato.training.metrics.counts import NOWHERE, Counts, FlatCountedMetric, thresholds_of
-from ostinato.training.metrics.unweighted import share
 
 
 class _AtThresholds(FlatCountedMetric):
@@ -201,7 +200,7 @@ class Precision(_Retrieval):
     """
 
     def _of(self, counts: Counts) -> Tensor:
-        return share(counts.true_positives, counts.true_positives + counts.false_positives)
+        return counts.precision
 
 
 @registry.builtin("metrics", "recall")
@@ -226,4 +225,4 @@ class Recall(_Retrieval):
     """
 
     def _of(self, counts: Counts) -> Tensor:
-        return share(counts.true_positives, counts.true_positives + counts.false_negatives)
+        return counts.recall

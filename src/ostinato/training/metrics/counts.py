@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ostinato.training.metrics.unweighted import Unweighted
+from ostinato.training.metrics.unweighted import Unweighted, share
 from ostinato.training.tensors import fitted, same_shape
 
 NOWHERE = -1e10
@@ -101,6 +101,26 @@ class Counts(NamedTuple):
     false_positives: Tensor
     true_negatives: Tensor
     false_negatives: Tensor
+
+    @property
+    def precision(self) -> Tensor:
+        """The share of the predicted positives that are positive; like all of these, 0 if there are none."""
+        return share(self.true_positives, self.true_positives + self.false_positives)
+
+    @property
+    def recall(self) -> Tensor:
+        """The share of the positives that are predicted to be positive; the sensitivity, or true positive rate."""
+        return share(self.true_positives, self.true_positives + self.false_negatives)
+
+    @property
+    def specificity(self) -> Tensor:
+        """The share of the negatives that are predicted to be negative."""
+        return share(self.true_negatives, self.true_negatives + self.false_positives)
+
+    @property
+    def false_positive_rate(self) -> Tensor:
+        """The share of the negatives that are predicted to be positive."""
+        return share(self.false_positives, self.false_positives + self.true_negatives)
 
 
 class CountedMetric(Unweighted):

@@ -26,7 +26,7 @@ class IoU(Unweighted):
         name: of the metric.
         dtype: Keras's dtype of the counts, kept for the config: they are whole numbers here, never rounded.
         ignore_class: a target that does not count.
-        sparse_y_true, sparse_y_pred: whether targets and predictions are numbers of classes, not a value for each class.
+        sparse_y_true, sparse_y_pred: whether targets and predictions are numbers of classes, not a value for each.
         axis: of the classes, where they are not.
 
     Raises:
@@ -169,7 +169,7 @@ class MeanIoU(IoU):
         tensor(0.3333)
     """
 
-    _arguments = ("num_classes", "ignore_class", "sparse_y_true", "sparse_y_pred", "axis")
+    _arguments: tuple[str, ...] = ("num_classes", "ignore_class", "sparse_y_true", "sparse_y_pred", "axis")
 
     def __init__(
         self,

@@ -9,19 +9,6 @@ from torch import Tensor
 
 from ostinato.core import registry
 from ostinato.training.metrics.counts import Counts, EvenThresholds, FlatCountedMetric, Thresholds, even_inside
-from ostinato.training.metrics.unweighted import share
-
-
-def _sensitivity(counts: Counts) -> Tensor:
-    return share(counts.true_positives, counts.true_positives + counts.false_negatives)
-
-
-def _specificity(counts: Counts) -> Tensor:
-    return share(counts.true_negatives, counts.true_negatives + counts.false_positives)
-
-
-def _precision(counts: Counts) -> Tensor:
-    return share(counts.true_positives, counts.true_positives + counts.false_positives)
 
 
 class _OperatingPoint(FlatCountedMetric):
@@ -93,7 +80,7 @@ class SensitivityAtSpecificity(_OperatingPoint):
         super().__init__(specificity, num_thresholds, class_id, name, dtype)
 
     def _rates(self, counts: Counts) -> tuple[Tensor, Tensor]:
-        return _specificity(counts), _sensitivity(counts)
+        return counts.specificity, counts.recall
 
 
 @registry.builtin("metrics", "specificity_at_sensitivity")
@@ -131,7 +118,7 @@ class SpecificityAtSensitivity(_OperatingPoint):
         super().__init__(sensitivity, num_thresholds, class_id, name, dtype)
 
     def _rates(self, counts: Counts) -> tuple[Tensor, Tensor]:
-        return _sensitivity(counts), _specificity(counts)
+        return counts.recall, counts.specificity
 
 
 @registry.builtin("metrics", "precision_at_recall")
@@ -169,7 +156,7 @@ class PrecisionAtRecall(_OperatingPoint):
         super().__init__(recall, num_thresholds, class_id, name, dtype)
 
     def _rates(self, counts: Counts) -> tuple[Tensor, Tensor]:
-        return _sensitivity(counts), _precision(counts)
+        return counts.recall, counts.precision
 
 
 @registry.builtin("metrics", "recall_at_precision")
@@ -207,4 +194,4 @@ class RecallAtPrecision(_OperatingPoint):
         super().__init__(precision, num_thresholds, class_id, name, dtype)
 
     def _rates(self, counts: Counts) -> tuple[Tensor, Tensor]:
-        return _precision(counts), _sensitivity(counts)
+        return counts.precision, counts.recall
