@@ -128,6 +128,12 @@ class LeakyReLU(Elementary):
     def apply_to(self, x: Tensor) -> Tensor:
         return torch.nn.functional.leaky_relu(x, self.negative_slope)
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, the slope under its one name."""
+        config = {**super().get_config(), "negative_slope": self.negative_slope}
+        config.pop("alpha", None)
+        return config
+
 
 @builtin("layers")
 class Softmax(Elementary):
