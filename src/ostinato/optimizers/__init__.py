@@ -1,4 +1,7 @@
 """Optimizers: how weights change by their gradients."""
 
-from ostinato.training.optimizers import *  # noqa: F403
-from ostinato.training.optimizers import __all__ as __all__
+from ostinato.optimizers import schedules
+from ostinato.training.optimizers import *
+from ostinato.training.optimizers import __all__ as _of_the_room
+
+__all__ = [*_of_the_room, "schedules"]

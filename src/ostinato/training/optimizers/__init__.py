@@ -1,6 +1,5 @@
 """Optimizers: how weights change by their gradients."""
 
-from ostinato.training.optimizers import schedules
 from ostinato.training.optimizers.adadelta import Adadelta
 from ostinato.training.optimizers.adagrad import Adagrad
 from ostinato.training.optimizers.adam import Adam, AdamW
@@ -25,6 +24,5 @@ __all__ = [
     "RMSprop",
     "deserialize",
     "get",
-    "schedules",
     "serialize",
 ]
