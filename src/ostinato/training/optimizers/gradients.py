@@ -25,12 +25,12 @@ class Batch(NamedTuple):
 
 def collect(group: dict[str, Any], who: str) -> Batch:
     """The parameters of a group that have a gradient. Raises ValueError for a sparse one; who: for its message."""
-    parameters, grads = [], []
+    parameters, grads, dense = [], [], torch.strided
     for each in group["params"]:
         grad = each.grad
         if grad is None:
             continue
-        if grad.layout is not torch.strided:
+        if grad.layout is not dense:
             raise ValueError(
                 f"{who}: the gradient of the parameter of shape {tuple(each.shape)} is {grad.layout}. It takes dense "
                 f"ones; torch.optim.SparseAdam takes sparse ones."
