@@ -1,6 +1,7 @@
 """What every exported layer promises, over the table in tests/descriptors.py."""
 
 import copy
+import gc
 import inspect
 import json
 
@@ -24,6 +25,7 @@ LAYERS = {
 CALLED_ALONE = [label for label, each in DESCRIPTORS.items() if each.states is None]
 MASKED = {label: [False, True] if each.mask else [False] for label, each in DESCRIPTORS.items()}
 ON_FLOATS = [(label, masked) for label, each in DESCRIPTORS.items() if not each.below for masked in MASKED[label]]
+RECURRENT = ("LSTM", "GRU", "SimpleRNN", "RNN", "Bidirectional")
 IN_KERAS = [
     (label, masked)
     for label, each in DESCRIPTORS.items()
@@ -233,3 +235,20 @@ def test_values_gradients_and_masks_are_those_of_keras(label, masked):
     torch.testing.assert_close(found, right, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(gradients, expected, rtol=1e-5, atol=1e-5)
     assert_same_masks(found, right)
+
+
+@pytest.mark.parametrize("label", [label for label in CALLED_ALONE if class_name(label) not in RECURRENT])
+def test_compiles_whole(label):
+    """One graph without a break, for sizes that are open; the numbers are the eager ones.
+
+    How recurrent layers are compiled is in tests/engines/test_operators.py.
+    """
+    gc.collect()  # symbols left by other tests, whose global hooks would go away while torch compiles
+    layer, inputs = built(label), DESCRIPTORS[label].example()
+    if DESCRIPTORS[label].mask:
+        inputs = with_masks(label, inputs)
+    compiled = torch.compile(
+        lambda inputs: layer(inputs, training=False), fullgraph=True, dynamic=True, backend="eager"
+    )
+    torch.testing.assert_close(flatten(compiled(inputs)), call(label, layer, inputs), rtol=1e-6, atol=1e-6)
+    torch._dynamo.reset()

@@ -171,7 +171,7 @@ class Softmax(Elementary):
 
     def _used(self, inputs: Tensor, mask: Tensor) -> Tensor:
         fits = zip(reversed(mask.shape), reversed(inputs.shape), strict=False)
-        if mask.dim() > inputs.dim() or any(m not in (1, n) for m, n in fits):
+        if mask.dim() > inputs.dim() or any(m != 1 and m != n for m, n in fits):
             raise ValueError(
                 f"{self.described}: the mask must broadcast over the input, its last axis being the input's last; got "
                 f"{tuple(mask.shape)} for an input of shape {tuple(inputs.shape)}."

@@ -15,7 +15,7 @@ def over(mask: Tensor, x: Tensor, who: str) -> Tensor:
     torch.Size([2, 5, 1])
     """
     lead = x.shape[: mask.dim()]
-    if mask.dim() > x.dim() or any(m not in (1, n) for m, n in zip(mask.shape, lead, strict=True)):
+    if mask.dim() > x.dim() or any(m != 1 and m != n for m, n in zip(mask.shape, lead, strict=True)):
         raise ValueError(
             f"{who}: mask must have the shape of its input's leading axes {tuple(lead)}, got {tuple(mask.shape)} for "
             f"an input of shape {tuple(x.shape)}."

@@ -57,7 +57,7 @@ class Dropout(Noisy):
         if self.noise_shape is None:
             return shape
         fits = len(self.noise_shape) == len(shape)
-        if not fits or any(m not in (None, 1, n) for n, m in zip(shape, self.noise_shape, strict=True)):
+        if not fits or any(m is not None and m != 1 and m != n for n, m in zip(shape, self.noise_shape, strict=True)):
             raise ValueError(
                 f"{self.described}: noise_shape {tuple(self.noise_shape)} does not fit an input of shape {shape}; "
                 f"each entry must be None, 1 or the input's size."

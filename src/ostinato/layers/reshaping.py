@@ -90,7 +90,7 @@ class Reshape(Rearranged):
         batch, *sizes = input_shape
         if None in sizes:
             return (batch, *(None if size == -1 else size for size in self.target_shape))
-        count, known = math.prod(sizes), math.prod(size for size in self.target_shape if size != -1)
+        count, known = math.prod(sizes), math.prod([size for size in self.target_shape if size != -1])
         fits = count == known if -1 not in self.target_shape else known and count % known == 0
         if not fits:
             raise ValueError(
