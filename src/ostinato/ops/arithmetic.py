@@ -66,7 +66,7 @@ def floor_divide(x1: Any, x2: Any) -> Tensor:
     >>> floor_divide([7, -7], 2)
     tensor([ 3, -4], dtype=torch.int32)
     """
-    return torch.floor_divide(*tensors(x1, x2))
+    return torch.div(*tensors(x1, x2), rounding_mode="floor")  # floor_divide has no derivative
 
 
 @operation

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ostinato.ops.devices import creation_device
-from ostinato.ops.dtypes import as_dtype, number_dtype
+from ostinato.ops.dtypes import as_dtype, floating, number_dtype
 from ostinato.ops.overrides import operation
 from ostinato.ops.tensors import tensor
 
@@ -140,7 +140,7 @@ def linspace(
     if num < 0:
         raise ValueError(f"linspace: num must be 0 or more, got {num}.")
     start, stop = tensor(start, stop), tensor(stop, start)
-    wanted = torch.result_type(start + stop, 1.0) if dtype is None else as_dtype(dtype)
+    wanted = floating(start + stop).dtype if dtype is None else as_dtype(dtype)
     exact = wanted if wanted.is_floating_point or wanted.is_complex else torch.get_default_dtype()
     start, stop = torch.broadcast_tensors(start.to(exact), stop.to(exact))
     intervals = num - 1 if endpoint else num

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import NoneType
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 from torch import Tensor
 from torch.overrides import handle_torch_function
 
@@ -55,7 +56,7 @@ def is_other(value: Any) -> bool:
     >>> is_other(3)
     False
     """
-    return not isinstance(value, Tensor) and hasattr(type(value), "__torch_function__")
+    return not isinstance(value, (*_PLAIN, np.ndarray, np.generic)) and hasattr(type(value), "__torch_function__")
 
 
 def _others(values: Iterable[Any]) -> Iterator[Any]:

@@ -46,7 +46,7 @@ def var(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """
     x = floating(tensor(x))
     axes = axes_within(axis, x.ndim, "var")
-    return torch.var(x, axes, correction=0, keepdim=keepdims) if axes else torch.zeros_like(x)
+    return torch.var(x, axes, correction=0, keepdim=keepdims) if axes else x - x
 
 
 @operation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -51,15 +52,10 @@ def _from_list(x: list[Any] | tuple[Any, ...], device: torch.device) -> Tensor:
     held = next((leaf for leaf in leaves if isinstance(leaf, Tensor)), None)
     if held is not None:
         return torch.stack([tensor(each, held) for each in x])
-    if any(hasattr(leaf, "dtype") for leaf in leaves):
+    if not all(isinstance(leaf, _NUMBERS) for leaf in leaves):
         return from_numpy(x).to(device)
-    values = from_numpy(x)
-    if values.is_floating_point():
-        return values.to(device=device, dtype=torch.get_default_dtype())
-    if values.is_complex():
-        return values.to(device=device, dtype=torch.get_default_dtype().to_complex())
-    least = max((number_dtype(leaf) for leaf in leaves), key=lambda dtype: dtype.itemsize, default=values.dtype)
-    return values.to(device=device, dtype=least)
+    dtypes = {number_dtype(leaf) for leaf in leaves} or {torch.get_default_dtype()}
+    return torch.tensor(x, dtype=functools.reduce(torch.promote_types, dtypes), device=device)
 
 
 def from_numpy(value: Any) -> Tensor:
@@ -70,6 +66,8 @@ def from_numpy(value: Any) -> Tensor:
     >>> from_numpy(np.ones(2, "uint16"))
     tensor([1, 1])
     """
+    if torch.compiler.is_compiling():  # a compiler has no arrays, and knows their values only as tensors
+        return torch.as_tensor(value, device="cpu")
     array = np.asarray(value)
     if array.dtype.name == "bfloat16":  # of the package ml_dtypes, whose memory torch does not take
         return torch.as_tensor(array.astype(np.float32), device="cpu").to(torch.bfloat16)
