@@ -37,7 +37,7 @@ def where(condition: Any, x1: Any = None, x2: Any = None) -> Tensor:
 def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     """The parts of `x` at `indices` along `axis`; with None, of the flattened `x`. Negative ones count from the end.
 
-    indices: whole numbers of any shape, which takes the place of `axis`. Raises IndexError for one out of range.
+    indices: whole numbers of any shape, which takes the place of `axis`; torch refuses one that is out of range.
 
     >>> take([[1.0, 2.0], [3.0, 4.0]], [0, -1], axis=1)
     tensor([[1., 2.], [3., 4.]])

@@ -17,16 +17,23 @@ from ostinato.ops.tensors import tensor
 
 @operation
 def reshape(x: Any, newshape: Any) -> Tensor:
-    """`x` in another shape; one size may be -1, or None, for what is left.
+    """`x` in another shape; one size may be -1 for what is left.
+
+    None, which stands for an unknown size in the shape of a symbolic tensor, is what is left if it is alone, and beside
+    a -1 the size of the same axis of `x`. Raises ValueError where more than one size is left open.
 
     >>> reshape([[1.0, 2.0], [3.0, 4.0]], (-1,))
     tensor([1., 2., 3., 4.])
     """
     sizes = (newshape,) if hasattr(newshape, "__index__") else tuple(newshape)
-    sizes = tuple(-1 if size is None else size for size in sizes)
-    if sizes.count(-1) > 1:
-        raise ValueError(f"reshape: newshape {newshape} leaves more than one size open.")
-    return torch.reshape(tensor(x), sizes)
+    x = tensor(x)
+    if -1 not in sizes and sizes.count(None) == 1:
+        sizes = tuple(-1 if size is None else size for size in sizes)
+    else:
+        sizes = tuple(x.shape[axis] if size is None and axis < x.ndim else size for axis, size in enumerate(sizes))
+    if sizes.count(-1) > 1 or None in sizes:
+        raise ValueError(f"reshape: newshape {newshape} leaves more than one size open for shape {tuple(x.shape)}.")
+    return torch.reshape(x, sizes)
 
 
 @operation
