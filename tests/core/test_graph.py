@@ -469,3 +469,22 @@ def test_training_reaches_every_layer_of_a_drawn_model():
     same(model(x, training=False), x)
     share = (model(x, training=True) == 0).float().mean()
     assert 0.65 < share < 0.85
+
+
+def test_an_input_that_is_collected_while_torch_compiles():
+    """Its hooks are among the compiler's guards; taken away in between they were an internal error of the compiler."""
+    gc.collect()
+    symbols = [Input((3,))]
+
+    def backend(graph, inputs):
+        symbols.clear()
+        gc.collect()
+        return graph.forward
+
+    layer = layers.Activation("tanh")
+    compiled = torch.compile(lambda x: layer(x), backend=backend)
+    same(compiled(torch.ones(2, 3)), torch.ones(2, 3).tanh())
+    torch._dynamo.reset()
+    symbol = Input((3,))
+    Model(symbol, layers.Dense(2)(symbol))
+    assert not WATCHED and not torch_module._global_forward_hooks

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from torch._guards import CompileContext
 from torch.nn.modules.module import (
     _global_forward_hooks_with_kwargs,
     register_module_forward_hook,
@@ -52,7 +53,7 @@ def open_inputs(inputs: Iterable[SymbolicTensor]) -> None:
     for symbol in inputs:
         if symbol not in _OPEN:
             _OPEN.add(symbol)
-            weakref.finalize(symbol, close_inputs, ()).atexit = False  # one that no model ever took
+            weakref.finalize(symbol, _forget).atexit = False  # one that no model ever took
     if not WATCHED:
         WATCHED.append(register_module_forward_pre_hook(_before))  # type: ignore[arg-type]
         WATCHED.append(register_module_forward_hook(_after, with_kwargs=True, always_call=True))
@@ -67,6 +68,12 @@ def close_inputs(inputs: Iterable[SymbolicTensor]) -> None:
             handle = WATCHED.pop()
             handle.remove()
             _global_forward_hooks_with_kwargs.pop(handle.id, None)  # which torch forgets, and takes for a hook
+
+
+def _forget() -> None:
+    """An input is gone. While torch compiles, with the hooks among its guards, they stay: until the next drawing."""
+    if CompileContext.try_get() is None:
+        close_inputs(())
 
 
 @contextlib.contextmanager
