@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from ostinato import random
 from ostinato.recurrence.nests import Nest, is_nested
+from ostinato.sequences.passes import Batches
 from ostinato.training.sources.arrays import Arrays, positive
 from ostinato.training.sources.base import Batch, Reader, Source, unpack
 from ostinato.training.sources.streams import BatchSequence, Iterated, Loader, TorchDataset
@@ -36,6 +37,8 @@ def open_source(reader: Reader, x: Any, y: Nest, weights: Nest, batch_size: int 
         raise ValueError(f"{who}: x is a {kind}, whose batches are made already; batch_size cannot go beside it.")
     if isinstance(x, DataLoader):
         return Loader(reader, x)
+    if isinstance(x, Batches):
+        return Iterated(reader, x)  # in its own order
     if hasattr(x, "__len__") and hasattr(x, "__getitem__"):
         return BatchSequence(reader, x)
     if hasattr(x, "__iter__"):

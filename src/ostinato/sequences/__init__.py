@@ -1,0 +1,1 @@
+"""Sequences as data: padded, cut out of a series, bucketed by length; text as tokens and numbers."""
