@@ -19,7 +19,7 @@ def get(identifier: Any) -> Any:
     >>> get("glorot_uniform").mode, get(np.ones(2))((2,))
     ('fan_avg', tensor([1., 1.]))
     """
-    if isinstance(identifier, (Tensor, np.ndarray, np.generic)):
+    if isinstance(identifier, (Tensor, np.ndarray, np.generic, list)):  # a list, as a config has it for an array
         return Given(identifier)
     return registry.resolve("initializers", identifier)
 
