@@ -1,6 +1,5 @@
 """The layers that merge a list of tensors, against NumPy and real Keras: masks, ranks, and what is refused."""
 
-import gc
 import json
 
 import keras
@@ -228,7 +227,6 @@ def test_a_config_that_keras_wrote(name):
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("name", ["Add", "Multiply", "Concatenate"])
 def test_compiles_whole(name, dynamic):
-    gc.collect()  # symbols left by other tests, whose global hooks would go away while torch compiles
     layer = getattr(layers, name)()
     compiled = torch.compile(
         lambda a, b, m, n: layer([a, b], mask=[m, n]), fullgraph=True, dynamic=dynamic, backend="eager"

@@ -1,7 +1,6 @@
 """SpatialDropout1D and GaussianNoise: what is drawn, when, and from which seed. Dropout has a file of its own."""
 
 import copy
-import gc
 
 import keras
 import pytest
@@ -87,7 +86,6 @@ def test_seeds_repeat(name):
 @pytest.mark.parametrize("name", NOISY)
 def test_compiled_code_draws_anew_the_same_numbers(name):
     """A compiler takes a generator's seed for a constant, which would give each batch the same noise."""
-    gc.collect()  # symbols left by other tests, whose global hooks would go away while torch compiles
     x = tensor(2, 30, 4)
     eager, layer = NOISY[name](seed=1), NOISY[name](seed=1)
     compiled = torch.compile(lambda x: layer(x, training=True), fullgraph=True, backend="aot_eager")

@@ -71,9 +71,12 @@ def close_inputs(inputs: Iterable[SymbolicTensor]) -> None:
 
 
 def _forget() -> None:
-    """An input is gone. While torch compiles, with the hooks among its guards, they stay: until the next drawing."""
-    if CompileContext.try_get() is None:
+    """An input is gone. While torch compiles, with the hooks among its guards, they stay; until it is done."""
+    compiling = CompileContext.try_get()
+    if compiling is None:
         close_inputs(())
+    else:
+        weakref.finalize(compiling, _forget).atexit = False
 
 
 @contextlib.contextmanager
