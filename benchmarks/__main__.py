@@ -21,7 +21,7 @@ from benchmarks.plain import PlainModel, plain_step
 from ostinato.core.graph import call_masked
 from ostinato.engines import select
 from ostinato.recurrence.base import Problem, Scanned
-from ostinato.training import loop
+from ostinato.training import step as steps_of_fit
 
 BATCH, TIME, FEATURES, UNITS, CLASSES = 64, 28, 28, 64, 10
 ROUNDS = 5
@@ -102,8 +102,8 @@ def trainer_overhead(steps: int = 200) -> tuple[float, float]:
 
         return run
 
-    originals = loop.call_masked, torch.Tensor.backward, model.optimizer.step
-    loop.call_masked = timed(call_masked)
+    originals = steps_of_fit.call_masked, torch.Tensor.backward, model.optimizer.step
+    steps_of_fit.call_masked = timed(call_masked)
     torch.Tensor.backward = timed(originals[1])
     model.optimizer.step = timed(originals[2])
     try:
@@ -111,7 +111,7 @@ def trainer_overhead(steps: int = 200) -> tuple[float, float]:
         model.fit(x, y, batch_size=BATCH, verbose=0)
         whole = time.perf_counter() - start
     finally:
-        loop.call_masked, torch.Tensor.backward, model.optimizer.step = originals
+        steps_of_fit.call_masked, torch.Tensor.backward, model.optimizer.step = originals
     return 1e3 * whole / steps, 1e3 * (whole - inside[0]) / steps
 
 

@@ -541,7 +541,7 @@ TRAINING = {
     "batch_size a float": (fit(X, Y, batch_size=2.5), positive("batch_size", r"2\.5")),
     "epochs negative": (fit(X, Y, epochs=-1), r"epochs must be a whole number.*got -1"),
     "epochs a float": (fit(X, Y, epochs=1.5), r"epochs must be a whole number.*got 1\.5"),
-    "validation_data that is no pair": (fit(X, Y, validation_data=X), r"validation_data must be \(x, y\), got Tensor"),
+    "validation_data that is no pair": (fit(X, Y, validation_data=X), r"y is missing"),
     "validation_data of different lengths": (
         fit(X, Y, validation_data=(X, zeros(3, 2))),
         r"validation_data: .*same length, got \[4, 3\]",

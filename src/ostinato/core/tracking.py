@@ -41,6 +41,10 @@ class Weights:
             if child is not None and name != "parametrizations":
                 self._add(child, f"{prefix}{name}.")
 
+    def named_trainable(self) -> list[tuple[str, Tensor]]:
+        """The trainable weights with their names."""
+        return [(name, w) for name, w in zip(self.names, self.all, strict=True) if w.requires_grad]
+
     def penalties(self) -> list[Tensor]:
         """The regularization penalty of each trainable weight that has one."""
         return [regularizer(weight) for weight, regularizer in self.regularized()]

@@ -12,6 +12,7 @@ from torch import Tensor
 from ostinato.core import constraints
 from ostinato.core.layer import Layer
 from ostinato.core.tracking import Weights
+from ostinato.core.weights import to_numpy
 from ostinato.recurrence.nests import Nest
 from ostinato.training import metrics, optimizers
 from ostinato.training.compiled_loss import CompiledLoss, added_losses, check_loss, forget_graphs, single_or_flat
@@ -35,7 +36,7 @@ class Computed(NamedTuple):
 class Survey:
     """What a model is made of, once it has been called; it does not change during a run."""
 
-    trainable: list[Tensor]
+    trainable: list[tuple[str, Tensor]]
     regularized: list[tuple[Tensor, Any]]
     constrained: list[tuple[Tensor, Any]]
     layers: list[Layer]
@@ -83,9 +84,13 @@ class Compiled:
             return
         if self.optimizer is None:
             raise ValueError(f"{self.model.described}: compile was given no optimizer to train with.")
-        layers = layers_of(self.model)
-        if self.model.built and all(layer.built or not layer._makes_weights() for layer in layers):
-            self.optimizer = self._fitting(Weights(self.model).trainable)
+        if self.built:
+            self.optimizer = self._fitting(Weights(self.model).named_trainable())
+
+    @property
+    def built(self) -> bool:
+        """Whether all layers have their weights."""
+        return self.model.built and all(each.built or not each._makes_weights() for each in layers_of(self.model))
 
     def check(self, y: Nest) -> None:
         """Raise ValueError for targets that do not fit the outputs, as far as the model knows them uncalled."""
@@ -107,7 +112,7 @@ class Compiled:
         if self._survey is None:
             weights = Weights(self.model)
             self._survey = Survey(
-                weights.trainable, weights.regularized(), weights.constrained(), layers_of(self.model)
+                weights.named_trainable(), weights.regularized(), weights.constrained(), layers_of(self.model)
             )
         return self._survey
 
@@ -185,14 +190,14 @@ class Compiled:
             self.optimizer = self._fitting(self.survey.trainable)
             self._bound = True
 
-    def _fitting(self, trainable: list[Tensor]) -> torch.optim.Optimizer:
+    def _fitting(self, trainable: list[tuple[str, Tensor]]) -> torch.optim.Optimizer:
         """The optimizer with these weights."""
         optimizer, who = self.optimizer, self.model.described
         if not trainable:
             raise ValueError(f"{who}: it has no trainable weights; there is nothing to train.")
         if isinstance(optimizer, optimizers.Optimizer) and optimizer.built:
             known = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
-            if any(id(weight) not in known for weight in trainable):
+            if any(id(weight) not in known for _, weight in trainable):
                 raise ValueError(
                     f"{who}: it has trainable weights that its optimizer was not made for. Call compile with a new "
                     f"optimizer after adding layers or setting trainable."
@@ -204,15 +209,19 @@ class Compiled:
             raise ValueError(f"{who}: {type(optimizer).__name__} evaluates the model many times a step; fit does once.")
         return optimizer
 
+    def scaled(self, loss: Tensor) -> Tensor:
+        """The loss, times what the optimizer divides gradients by."""
+        return self.optimizer.scale_loss(loss) if isinstance(self.optimizer, optimizers.Optimizer) else loss
+
     def forget_gradients(self) -> None:
         """No weight has a gradient, whether or not it is one of the optimizer's."""
-        for weight in self.survey.trainable:
+        for _, weight in self.survey.trainable:
             weight.grad = None
 
     def finalize(self) -> None:
         """Training is over: let the optimizer write what it has kept back, such as moving averages of weights."""
         if self._bound and isinstance(self.optimizer, optimizers.Optimizer):
-            self.optimizer.finalize_variable_values(self.survey.trainable)
+            self.optimizer.finalize_variable_values([weight for _, weight in self.survey.trainable])
 
     def constrain(self) -> None:
         """Put weights with a constraint back among the allowed ones."""
@@ -238,7 +247,14 @@ class Compiled:
 
     def logs(self) -> dict[str, float]:
         """The means since the last reset, as floats."""
-        return {name: float(metric.result()) for name, metric in self._numbers()}
+        return {name: as_number(metric.result()) for name, metric in self._numbers()}
+
+
+def as_number(value: Any) -> Any:
+    """A result as a float; one of several numbers, as a NumPy array."""
+    if isinstance(value, Tensor) and value.numel() != 1:
+        return to_numpy(value)
+    return float(value)
 
 
 def layers_of(model: torch.nn.Module) -> list[Layer]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +29,11 @@ def fit(model: Any, step: Step, plan: Plan) -> History:
     compiled.begin(*plan.targets, training=True)
     callbacks = _callbacks(model, plan.callbacks, plan.params, History())
     model.stop_training = False
-    with _run(model, step, training=True), _seeded(plan.seed, device), callbacks.phase("train") as phase:
+    with _run(model, step, training=True), _seeded(plan.seed, device), contextlib.ExitStack() as stack:
+        if isinstance(plan.training, Arrays):  # callbacks may ask for the weights as training begins
+            step.build(next(plan.training.batches(device)).x)
+            compiled.build_optimizer()
+        phase = stack.enter_context(callbacks.phase("train"))
         orders = random.Stream(random.DEFAULT.next())
         training = Epochs(plan.training, plan.steps_per_epoch, orders if plan.shuffle else None, plan.who)
         validation = None if plan.validation is None else Epochs(plan.validation, plan.validation_steps, None, plan.who)
@@ -138,7 +141,7 @@ def test_on_batch(model: Any, step: Step, x: Nest, y: Nest, weights: Nest) -> di
 def _batch(model: Any, what: str, x: Nest, y: Nest, weights: Nest, class_weight: Any) -> Batch:
     """All of the data as one batch."""
     reader = Reader(model.input_dtype, f"{model.described}: {what}", class_weight)
-    return next(Arrays.read(reader, x, y, weights, sys.maxsize).batches(model._where()))
+    return reader.batch((x, y, weights), model._where())
 
 
 def _callbacks(model: Any, given: Any, params: dict[str, Any], *defaults: Any) -> CallbackList:

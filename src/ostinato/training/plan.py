@@ -96,6 +96,8 @@ def plan_fit(
         training, validation = training.split(validation_split, validation_batch_size)
     elif validation_steps is not None or validation_batch_size is not None:
         raise ValueError(f"{who}: there is no validation_data that validation_steps or validation_batch_size is for.")
+    if isinstance(training, Arrays):
+        training.weights = reader.weigh(training.y, training.weights)  # validation is not weighed by class
     check_stateful(model, who, training, validation)
     return Plan(
         who, training, validation, epochs, initial_epoch, steps_per_epoch, validation_steps,

@@ -16,7 +16,7 @@ from ostinato.core.graph import call_masked
 from ostinato.core.masks import attach
 from ostinato.core.symbolic import SymbolicTensor, TensorSpec, infer
 from ostinato.recurrence.nests import Nest, map_nest
-from ostinato.training.compiled import Compiled, Computed, layers_of
+from ostinato.training.compiled import Compiled, Computed, as_number, layers_of
 from ostinato.training.sources.base import Batch
 
 Logs = Callable[[], dict[str, float]]
@@ -45,7 +45,7 @@ class Step:
         own = self.model._own("train_step")
         if own is None:
             return self.train_plainly(batch)
-        self._build(batch)
+        self.build(batch.x)
         self.compiled.build_optimizer()
         logs = self._take(own(batch.packed))
         self.compiled.constrain()
@@ -58,7 +58,7 @@ class Step:
         compiled.build_optimizer()
         logs = self._enter(batch, computed)  # before a weight changes: a metric may refuse the batch
         compiled.forget_gradients()
-        computed.total.backward()
+        compiled.scaled(computed.total).backward()
         compiled.optimizer.step()
         compiled.constrain()
         return logs
@@ -91,6 +91,13 @@ class Step:
         """Start the numbers again."""
         self._returned = None
         self.model.reset_metrics()
+
+    def build(self, x: Nest) -> None:
+        """Build the layers that are not built yet, by a call in inference that leaves nothing else behind."""
+        if not self.compiled.built:
+            with torch.no_grad():
+                call_masked(self.model, (x,), {"training": False}, None)
+            self.model.reset_states()
 
     # -- the parts ----------------------------------------------------------------------------------------------------
 
@@ -136,14 +143,12 @@ class Step:
         finally:
             CONTEXT.number = number
 
-    def _build(self, batch: Batch) -> Nest:
-        """Build the layers that are not built yet, by a call without data; returns the outputs' shapes and dtypes."""
-        return infer(self.model, (map_nest(_symbol, batch.x),), {"training": False})
-
     def _prepare(self, batch: Batch) -> None:
         """Make what the first call makes outside of the compiled code, and drop the losses that layers have added."""
         if not self.compiled.resolved:
-            specs, device = self._build(batch), self.model._where()
+            self.build(batch.x)
+            specs = infer(self.model, (map_nest(_symbol, batch.x),), {"training": False})
+            device = self.model._where()
             self.compiled.resolve(batch.y, map_nest(lambda spec: _empty(spec, device), specs, _is_spec))
         for layer in layers_of(self.model):
             if layer._added_losses[1]:
@@ -171,7 +176,7 @@ def as_numbers(logs: dict[str, Any]) -> dict[str, float]:
     """Logs as floats; a dict among them is spread out, as what `compile` was given for metrics is."""
     numbers: dict[str, float] = {}
     for name, value in logs.items():
-        numbers.update(as_numbers(value) if isinstance(value, dict) else {name: float(value)})
+        numbers.update(as_numbers(value) if isinstance(value, dict) else {name: as_number(value)})
     return numbers
 
 

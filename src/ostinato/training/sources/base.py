@@ -84,10 +84,6 @@ class Reader:
             raise ValueError(f"{self.who}: x is missing.")
         x = tensors(x, self.dtype, f"{self.who}: x")
         y = None if y is None else tensors(y, self.exact, f"{self.who}: y")
-        if self.classes is not None:
-            if weights is not None:
-                raise ValueError(f"{self.who}: pass class_weight or sample_weight, not both; multiply them yourself.")
-            weights = self.classes.of(y)
         if weights is not None:
             weights = map_nest(self._floating, tensors(weights, self.exact, f"{self.who}: sample_weight"))
         lengths = [len(leaf) for leaf in leaves_of(x, y, weights)]
@@ -98,9 +94,18 @@ class Reader:
     def _floating(self, weights: Tensor | None) -> Tensor | None:
         return weights if weights is None or weights.is_floating_point() else weights.to(self.exact)
 
+    def weigh(self, y: Nest, weights: Nest) -> Nest:
+        """The weights of samples with these targets: by their classes, if there are class weights."""
+        if self.classes is None:
+            return weights
+        if weights is not None:
+            raise ValueError(f"{self.who}: pass class_weight or sample_weight, not both; multiply them yourself.")
+        return self.classes.of(y)
+
     def batch(self, data: Any, device: torch.device) -> Batch:
         """One batch, of what a loader or an iterable gave."""
         x, y, weights = self.read(*unpack(data, self.who))
+        weights = self.weigh(y, weights)
         x, y, weights = map_nest(lambda leaf: _on(leaf, device), (x, y, weights))
         return Batch(x, y, weights, len(flatten(x)[0]))
 
