@@ -38,15 +38,18 @@ class Ragged:
 
     def __init__(self, sequences: Sequence[Any], padding: str, value: Any, who: str) -> None:
         parts = [_steps(sequence, position, who) for position, sequence in enumerate(sequences)]
-        filled = {position: part for position, part in enumerate(parts) if len(part)}  # an empty list has no dtype
-        shapes = {part.shape[1:]: position for position, part in reversed(filled.items())}
+        filled = [part for part in parts if len(part)] or parts  # an empty list has no dtype
+        shapes: dict[torch.Size, int] = {}
+        for position, part in enumerate(parts):
+            if len(part):
+                shapes.setdefault(part.shape[1:], position)
         if len(shapes) > 1:
             (one, here), (other, there) = list(shapes.items())[:2]
             raise ValueError(
                 f"{who}: steps must all have the same shape, but those of number {here} have {tuple(one)}, and those "
                 f"of number {there} {tuple(other)}."
             )
-        self.flat = torch.cat(list(filled.values())) if filled else torch.zeros(0)
+        self.flat = torch.cat(filled) if filled else torch.zeros(0)
         if not _holds(self.flat.dtype, value):
             raise ValueError(f"{who}: {self.flat.dtype} has no {value!r}, with which to pad.")
         self.lengths = torch.tensor([len(part) for part in parts], dtype=torch.int64)
