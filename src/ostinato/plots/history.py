@@ -70,7 +70,7 @@ def draw_curves(
 
     validation: what the data of the `val_` curve is called.
     """
-    count = max((len(values) for values in history.values()), default=0)
+    count = max((len(values) for values in history.values()), default=1)
     for key, label, style in ((name, "training", "-"), (f"val_{name}", validation, "--")):
         values = history.get(key, ())
         if len(values):
@@ -79,6 +79,7 @@ def draw_curves(
             axis.plot(epochs, values, style, marker="o", markersize=size, label=label)
     axis.set_title(wrapped(name, 40), parse_math=False)
     axis.set_xlabel("epoch")
+    axis.set_xlim(0.5, count + 0.5)
     axis.xaxis.set_major_locator(require_matplotlib().ticker.MaxNLocator(integer=True, min_n_ticks=1))
     axis.grid(alpha=0.3)
     if name == "learning_rate":
