@@ -221,6 +221,10 @@ DESCRIPTORS: dict[str, Descriptor] = {
 """By the name of the class, and after a comma what is special about the row."""
 
 
+ON_STRINGS = {"TextVectorization"}
+"""Layers that are called on strings, which are not tensors; tests/layers/test_text_vectorization.py is for them."""
+
+
 def class_name(label: str) -> str:
     """The class that a row of the table is about."""
     return label.partition(",")[0]

@@ -38,6 +38,7 @@ from ostinato.layers.reshaping import Flatten, Permute, RepeatVector, Reshape
 from ostinato.layers.rnn import RNN
 from ostinato.layers.simple_rnn import SimpleRNN, SimpleRNNCell
 from ostinato.layers.stacked import StackedRNNCells
+from ostinato.layers.text_vectorization import TextVectorization
 from ostinato.layers.time_distributed import TimeDistributed
 from ostinato.layers.torch_module import TorchModule
 from ostinato.layers.wrapper import Wrapper
@@ -88,6 +89,7 @@ __all__ = [
     "SpatialDropout1D",
     "StackedRNNCells",
     "Subtract",
+    "TextVectorization",
     "TimeDistributed",
     "TorchModule",
     "TorchModuleWrapper",

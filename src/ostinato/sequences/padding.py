@@ -53,7 +53,7 @@ def pad_sequences(
         raise ValueError(f"{who}: `value` is the string {value!r}, which dtype {chosen} cannot hold; use dtype=object.")
     # Of a long sequence only what is kept is converted.
     kept = [_truncated(sequence, steps, truncating) for sequence in sequences]
-    first = next((sequence for sequence in sequences if len(sequence)), [])
+    first: Any = next((sequence for sequence in sequences if len(sequence)), [])
     shape = np.asarray(first[:1]).shape[1:]
     padded = np.full((len(kept), steps, *shape), value, dtype=chosen)
     for position, sequence in enumerate(kept):
