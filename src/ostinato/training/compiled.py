@@ -252,8 +252,8 @@ class Compiled:
 
 def as_number(value: Any) -> Any:
     """A result as a float; one of several numbers, as a NumPy array."""
-    if isinstance(value, Tensor) and value.numel() != 1:
-        return to_numpy(value)
+    if isinstance(value, Tensor):
+        return float(value.detach()) if value.numel() == 1 else to_numpy(value)
     return float(value)
 
 
