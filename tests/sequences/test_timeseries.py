@@ -82,7 +82,7 @@ def test_windows_end_with_the_targets(given):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8", "uint16"])
-@pytest.mark.parametrize("kind", ["array", "frozen", "reversed", "big-endian", "tensor", "list"])
+@pytest.mark.parametrize("kind", ["array", "frozen", "reversed", "strided", "big-endian", "tensor", "list"])
 def test_kinds_of_data(kind, dtype):
     data = np.arange(10).astype(dtype)
     expected = data[:3]
@@ -90,6 +90,8 @@ def test_kinds_of_data(kind, dtype):
         data.setflags(write=False)
     if kind == "reversed":
         data, expected = data[::-1], data[::-1][:3]
+    if kind == "strided":
+        data, expected = data[::2], data[::2][:3]
     if kind == "big-endian":
         data = data.astype(np.dtype(dtype).newbyteorder(">"))
     if kind == "tensor":
@@ -102,6 +104,14 @@ def test_kinds_of_data(kind, dtype):
         assert window.dtype is (torch.float32 if dtype.startswith("float") else torch.int64)
     elif (kind, dtype) != ("tensor", "uint16"):  # tensors keep their dtype, whatever it is
         assert str(window.dtype) == f"torch.{dtype}".replace("uint16", "int64")
+
+
+def test_features_stored_the_other_way_round():
+    data = np.arange(60.0).reshape(3, 20).T
+    x, y = joined(timeseries(data, data, 4, sequence_stride=3, sampling_rate=2))
+    right = naive(data, data, 4, 3, 2)
+    np.testing.assert_array_equal(x, right[0])
+    np.testing.assert_array_equal(y, right[1])
 
 
 def test_nothing_is_kept_but_the_series_and_batches_are_copies():

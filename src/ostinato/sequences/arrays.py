@@ -31,7 +31,8 @@ def as_tensor(given: Any, who: str) -> Tensor:
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.int64)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    shareable = array.flags.writeable and min(array.strides, default=0) >= 0  # as torch would have its memory
+    tensor = torch.from_numpy(array if shareable else array.copy())
     listed = isinstance(given, (list, tuple)) and tensor.dtype is torch.float64
     return tensor.to(torch.get_default_dtype()) if listed else tensor
 

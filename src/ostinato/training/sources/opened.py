@@ -38,7 +38,7 @@ def open_source(reader: Reader, x: Any, y: Nest, weights: Nest, batch_size: int 
     if isinstance(x, DataLoader):
         return Loader(reader, x)
     if isinstance(x, Batches):
-        return Iterated(reader, x)  # in its own order
+        return Iterated(reader, x, x.sizes)  # in its own order
     if hasattr(x, "__len__") and hasattr(x, "__getitem__"):
         return BatchSequence(reader, x)
     if hasattr(x, "__iter__"):

@@ -70,12 +70,11 @@ class BatchSequence(Source):
 class Iterated(Source):
     """Any iterable of batches: passed over again and again, or once, if it is an iterator (a generator, say).
 
-    The order is its own. An attribute `sizes`, if it has one, says the sizes of its batches.
+    The order is its own. sizes: of its batches, as far as they are known.
     """
 
-    def __init__(self, reader: Reader, iterable: Iterable[Any]) -> None:
-        self.reader, self.iterable = reader, iterable
-        self.sizes = frozenset(getattr(iterable, "sizes", ()))
+    def __init__(self, reader: Reader, iterable: Iterable[Any], sizes: frozenset[int] = frozenset()) -> None:
+        self.reader, self.iterable, self.sizes = reader, iterable, sizes
         self.once = iter(iterable) is iterable if isinstance(iterable, Iterator) else False
         self.steps = None if self.once else length_of(iterable)
 
