@@ -139,6 +139,7 @@ def _operator(name: str, fill: Callable[[Tensor, float, Stream], Tensor]) -> Non
         return like.new_empty(shape)
 
     _LIBRARY.impl(name, run, "CompositeExplicitAutograd")
+    _LIBRARY.impl(name, torch.library.fallthrough_kernel, "Autograd")  # what is drawn depends on no value
     torch.library.register_fake(f"ostinato::{name}", fake, lib=_LIBRARY)
 
 

@@ -239,7 +239,8 @@ class RNN(Layer):
         if what != "cell":
             leaves = self._checked(leaves, batch, what)
             leaves = [leaf.to(device=like.device, dtype=self._state_dtype(like)) for leaf in leaves]
-            if not torch.is_inference_mode_enabled():  # states recorded in it are of no use to autograd
+            if not torch.compiler.is_compiling() and not torch.is_inference_mode_enabled():
+                # States that were recorded in inference mode are of no use to autograd.
                 leaves = [leaf.clone() if leaf.is_inference() else leaf for leaf in leaves]
         return pack_like(self._structure, leaves, is_size)
 
