@@ -10,7 +10,7 @@ import pytest
 
 import ostinato
 from ostinato.plots.canvas import wrapped
-from ostinato.plots.history import measured_epochs, plot_history
+from ostinato.plots.history import plot_history
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -49,20 +49,28 @@ def test_validation_alone_has_an_axis():
 
 
 @pytest.mark.parametrize(
-    ("count", "frequency", "expected"),
-    [(10, None, [5, 10]), (10, 4, [4, 8]), (7, [7, 3, 20], [3, 7]), (2, None, [1, 2])],
+    ("count", "measured", "expected"), [(10, None, [5, 10]), (10, [4, 8], [4, 8]), (7, None, [3, 6]), (2, None, [1, 2])]
 )
-def test_a_shorter_curve_stands_at_the_epochs_that_were_validated(count, frequency, expected):
-    figure = plot_history({"loss": [1.0] * count, "val_loss": [2.0, 3.0]}, validation_freq=frequency)
-    assert curves(figure.axes[0])["validation"] == (expected, [2.0, 3.0])
+def test_a_shorter_curve_stands_at_the_epochs_that_were_validated(count, measured, expected):
+    epochs = None if measured is None else {"val_loss": measured}
+    (axis,) = plot_history({"loss": [1.0] * count, "val_loss": [2.0, 3.0]}, epochs=epochs).axes
+    assert curves(axis) == {"training": ([*range(1, count + 1)], [1.0] * count), "validation": (expected, [2.0, 3.0])}
+    assert axis.get_xlim() == (0.5, count + 0.5)
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 9, 40])
-@pytest.mark.parametrize("frequency", [1, 2, 3, 7])
-def test_epochs_are_those_of_fit(count, frequency):
-    due = [epoch for epoch in range(1, count + 1) if epoch % frequency == 0]
-    if due:
-        assert measured_epochs(count, len(due), frequency) == due
+@pytest.mark.parametrize(
+    ("frequency", "first", "expected"),
+    [(1, 0, [1, 2, 3, 4, 5]), (2, 0, [2, 4]), (4, 0, [4]), ([1, 4], 0, [1, 4]), (2, 3, [4])],
+)
+def test_epochs_are_those_of_fit(frequency, first, expected):
+    model = ostinato.Sequential([ostinato.Input((2,)), ostinato.layers.Dense(1)])
+    model.compile(optimizer="sgd", loss="mse")
+    x, y = np.ones((4, 2), "float32"), np.zeros((4, 1), "float32")
+    options = {"validation_data": (x, y), "validation_freq": frequency, "initial_epoch": first}
+    history = model.fit(x, y, epochs=5, verbose=0, **options)
+    (axis,) = history.plot().axes
+    assert curves(axis)["training"][0] == [*range(first + 1, 6)]
+    assert curves(axis)["validation"] == (expected, history.history["val_loss"])
 
 
 @pytest.mark.parametrize("count", range(1, 11))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ostinato.plots.canvas import require_matplotlib, save, wrapped
@@ -19,13 +20,13 @@ History = Mapping[str, Sequence[float]]
 
 
 def plot_history(
-    history: History, path: str | os.PathLike[str] | None = None, validation_freq: int | Iterable[int] | None = None
+    history: History, path: str | os.PathLike[str] | None = None, epochs: Mapping[str, Sequence[int]] | None = None
 ) -> Any:
     """Draw learning curves: an axis for each metric, training beside validation, and one for the learning rate.
 
     history: name to one number per epoch, as in `History.history`; the curve of `val_x` stands beside that of `x`.
-    `learning_rate` has a logarithmic axis. path: of a PNG to write; None writes none. validation_freq: as `fit` was
-    given it, which says at which epochs a shorter `val_` curve was measured; by default they are taken as regular.
+    `learning_rate` has a logarithmic axis. path: of a PNG to write; None writes none. epochs: the epochs, from 1, at
+    which the numbers of a name were measured; where it does not say, all of them, and a shorter curve's at intervals.
 
     Returns the matplotlib Figure. Raises ValueError if nothing was recorded, and ModuleNotFoundError, naming the extra
     to install, without matplotlib.
@@ -44,7 +45,7 @@ def plot_history(
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, name in zip(axes, names, strict=False):
-        draw_curves(axis, history, name, "validation", validation_freq)
+        draw_curves(axis, history, name, "validation", epochs or {})
     for axis in axes[len(names) :]:
         axis.remove()
     if path is not None:
@@ -64,22 +65,24 @@ def metric_names(history: History) -> list[str]:
 
 
 def draw_curves(
-    axis: Any, history: History, name: str, validation: str, validation_freq: int | Iterable[int] | None = None
+    axis: Any, history: History, name: str, validation: str, epochs: Mapping[str, Sequence[int]] = MappingProxyType({})
 ) -> None:
     """One quantity by epoch on a matplotlib axis, as far as it was recorded.
 
-    validation: what the data of the `val_` curve is called.
+    validation: what the data of the `val_` curve is called. epochs: as in `plot_history`.
     """
-    count = max((len(values) for values in history.values()), default=1)
+    known = {
+        key: epochs.get(key) or measured_epochs(history, len(values)) for key, values in history.items() if len(values)
+    }
     for key, label, style in ((name, "training", "-"), (f"val_{name}", validation, "--")):
-        values = history.get(key, ())
-        if len(values):
-            epochs = measured_epochs(count, len(values), validation_freq if key != name else None)
+        if key in known:
+            values = history[key]
             size = 3.0 if len(values) <= 60 else 1.5  # a curve, not a row of beads; a lone point is still seen
-            axis.plot(epochs, values, style, marker="o", markersize=size, label=label)
+            axis.plot(known[key], values, style, marker="o", markersize=size, label=label)
     axis.set_title(wrapped(name, 40), parse_math=False)
     axis.set_xlabel("epoch")
-    axis.set_xlim(0.5, count + 0.5)
+    every = [epoch for each in known.values() for epoch in each] or [1]
+    axis.set_xlim(min(every) - 0.5, max(every) + 0.5)
     axis.xaxis.set_major_locator(require_matplotlib().ticker.MaxNLocator(integer=True, min_n_ticks=1))
     axis.grid(alpha=0.3)
     if name == "learning_rate":
@@ -89,19 +92,11 @@ def draw_curves(
         axis.legend()
 
 
-def measured_epochs(count: int, measured: int, frequency: int | Iterable[int] | None) -> list[int]:
-    """At which of `count` epochs, from 1, something was measured that is recorded for `measured` of them.
+def measured_epochs(history: History, count: int) -> list[int]:
+    """At which epochs, from 1, something was measured that is recorded `count` times: at intervals.
 
-    >>> measured_epochs(6, 6, None), measured_epochs(6, 3, None)
-    ([1, 2, 3, 4, 5, 6], [2, 4, 6])
-    >>> measured_epochs(9, 2, 4), measured_epochs(9, 2, [2, 7])
-    ([4, 8], [2, 7])
+    >>> measured_epochs({"loss": [0.9, 0.8, 0.7, 0.6]}, 4), measured_epochs({"loss": [0.9, 0.8, 0.7, 0.6]}, 2)
+    ([1, 2, 3, 4], [2, 4])
     """
-    if frequency is None:
-        frequency = count // measured
-    due = (
-        range(frequency, count + 1, frequency)
-        if isinstance(frequency, int)
-        else sorted(epoch for epoch in frequency if 1 <= epoch <= count)
-    )
-    return list(due)[:measured] if len(due) >= measured else list(range(count - measured + 1, count + 1))
+    interval = max(len(values) for values in history.values()) // count
+    return [interval * (number + 1) for number in range(count)]

@@ -35,6 +35,7 @@ class History(Callback):
     def __init__(self) -> None:
         self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
+        self._measured: dict[str, list[int]] = {}  # the epochs, from 1, of each name: some are not validated
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
@@ -47,6 +48,7 @@ class History(Callback):
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+            self._measured.setdefault(name, []).append(epoch + 1)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw the learning curves, training beside validation, and write them as a PNG if a path is given.
@@ -54,4 +56,4 @@ class History(Callback):
         Returns the matplotlib Figure. Raises ValueError if no epoch was recorded, and ModuleNotFoundError, naming the
         extra to install, without matplotlib.
         """
-        return plot_history(self.history, path, (self.params or {}).get("validation_freq"))
+        return plot_history(self.history, path, self._measured)
