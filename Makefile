@@ -63,7 +63,7 @@ $(VENV)/installed-demo: $(SOURCES) | $(BIN)/pip
 	$(call install,plots,installed-demo)
 
 $(VENV)/installed-test: $(SOURCES) | $(BIN)/pip
-	$(call install,plots$(,)test,installed-test installed-demo)
+	$(call install,plots$(,)examples$(,)test,installed-test installed-demo)
 
 $(VENV)/installed-lint: $(SOURCES) | $(BIN)/pip
-	$(call install,plots$(,)test$(,)dev,installed-lint installed-test installed-demo)
+	$(call install,plots$(,)examples$(,)test$(,)dev,installed-lint installed-test installed-demo)

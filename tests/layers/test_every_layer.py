@@ -1,7 +1,6 @@
 """What every exported layer promises, over the table in tests/descriptors.py."""
 
 import copy
-import gc
 import inspect
 import json
 
@@ -243,7 +242,6 @@ def test_compiles_whole(label):
 
     How recurrent layers are compiled is in tests/engines/test_operators.py.
     """
-    gc.collect()  # symbols left by other tests, whose global hooks would go away while torch compiles
     layer, inputs = built(label), DESCRIPTORS[label].example()
     if DESCRIPTORS[label].mask:
         inputs = with_masks(label, inputs)
