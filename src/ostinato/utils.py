@@ -14,6 +14,7 @@ from ostinato.sequences.buckets import bucket_by_length
 from ostinato.sequences.padding import pad_sequences
 from ostinato.sequences.timeseries import timeseries_dataset_from_array
 from ostinato.sequences.vectors import normalize, to_categorical
+from ostinato.training.sources.base import pack_x_y_sample_weight, unpack_x_y_sample_weight
 
 __all__ = [
     "bucket_by_length",
@@ -22,6 +23,7 @@ __all__ = [
     "get_registered_name",
     "get_registered_object",
     "normalize",
+    "pack_x_y_sample_weight",
     "pad_sequences",
     "plot_model",
     "register_keras_serializable",
@@ -29,4 +31,5 @@ __all__ = [
     "set_random_seed",
     "timeseries_dataset_from_array",
     "to_categorical",
+    "unpack_x_y_sample_weight",
 ]

@@ -82,12 +82,20 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
 
 
 def get_registered_name(item: Any) -> str:
-    """The name under which `item` is registered, else its own name."""
+    """The name under which `item` is registered, else its own name.
+
+    >>> get_registered_name(dict)
+    'dict'
+    """
     return _REGISTERED_NAMES.get(item) or item.__name__
 
 
 def get_registered_object(name: str, custom_objects: dict[str, Any] | None = None) -> Any | None:
-    """What is registered as `name`, in `custom_objects` or an enclosing `custom_object_scope`; None if nothing is."""
+    """What is registered as `name`, in `custom_objects` or an enclosing `custom_object_scope`; None if nothing is.
+
+    >>> get_registered_object("mine", {"mine": abs}), get_registered_object("mine")
+    (<built-in function abs>, None)
+    """
     for scope in (custom_objects or {}, *reversed(getattr(_SCOPES, "stack", []))):
         if name in scope:
             return scope[name]
@@ -98,7 +106,17 @@ def get_registered_object(name: str, custom_objects: dict[str, Any] | None = Non
 
 @contextlib.contextmanager
 def custom_object_scope(custom_objects: dict[str, Any]) -> Iterator[None]:
-    """Let configs name `custom_objects` (name to class or function) while the block runs, in this thread."""
+    """Let configs name `custom_objects` (name to class or function) while the block runs, in this thread.
+
+    >>> import ostinato, torch
+    >>> def cube(x):
+    ...     return x**3
+    >>> config = {**ostinato.layers.Dense(2).get_config(), "activation": "cube"}
+    >>> with ostinato.utils.custom_object_scope({"cube": cube}):
+    ...     layer = ostinato.layers.Dense.from_config(config)
+    >>> layer.activation is cube
+    True
+    """
     if not hasattr(_SCOPES, "stack"):
         _SCOPES.stack = []
     _SCOPES.stack.append(custom_objects)
@@ -147,6 +165,10 @@ def serialize_keras_object(item: Any) -> Any:
     """The config of an object: plain lists, dicts, strings and numbers.
 
     Raises TypeError for what no config can hold.
+
+    >>> import ostinato
+    >>> serialize_keras_object(ostinato.regularizers.L2(0.1))["class_name"]
+    'L2'
     """
     if item is None or isinstance(item, (bool, int, float, str)):
         return item
@@ -188,6 +210,10 @@ def deserialize_keras_object(config: Any, custom_objects: dict[str, Any] | None 
 
     kind: where to look first for a class named without a module ("layers", "losses", ...).
     Raises ValueError for a name that is neither built in, nor registered, nor in `custom_objects`.
+
+    >>> import ostinato
+    >>> deserialize_keras_object(serialize_keras_object(ostinato.regularizers.L2(0.1))).l2
+    0.1
     """
     if isinstance(config, list):
         return [deserialize_keras_object(each, custom_objects) for each in config]

@@ -6,6 +6,8 @@ import io
 import numpy as np
 import numpy.typing as npt
 
+__all__ = ["load_data"]
+
 Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 

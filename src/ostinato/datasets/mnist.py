@@ -7,6 +7,8 @@ from ostinato.datasets.sources import SOURCES, cache_directory
 from ostinato.errors import DownloadError
 from ostinato.files.fetch import fetch
 
+__all__ = ["load_data"]
+
 Split = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 

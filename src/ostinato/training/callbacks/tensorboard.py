@@ -39,9 +39,15 @@ class TensorBoard(Callback):
     Source:
         Keras, `callbacks/tensorboard.py`.
 
-    Example: ::
-
-        model.fit(x, y, callbacks=[ostinato.callbacks.TensorBoard("logs")])
+    Example:
+        >>> import numpy as np, ostinato, os, tempfile
+        >>> model = ostinato.Sequential([ostinato.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     callback = ostinato.callbacks.TensorBoard(folder)
+        ...     history = model.fit(np.ones((4, 2)), np.ones(4), verbose=0, callbacks=callback)
+        ...     os.listdir(folder)
+        ['train']
     """
 
     def __init__(

@@ -35,12 +35,22 @@ def get(identifier: Any) -> Any:
 
 
 def serialize(loss: Any) -> Any:
-    """The config of a loss: of a function of the library, its name."""
+    """The config of a loss: of a function of the library, its name.
+
+    >>> import ostinato
+    >>> ostinato.losses.serialize(ostinato.losses.Huber(0.5))["class_name"]
+    'Huber'
+    """
     return registry.serialize_keras_object(loss)
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The loss that `serialize` described. Raises ValueError for an unknown name."""
+    """The loss that `serialize` described. Raises ValueError for an unknown name.
+
+    >>> import ostinato
+    >>> ostinato.losses.deserialize(ostinato.losses.serialize(ostinato.losses.Huber(0.5))).delta
+    0.5
+    """
     return registry.resolve("losses", config, custom_objects)
 
 

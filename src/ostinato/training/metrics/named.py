@@ -39,12 +39,23 @@ def get(identifier: Any) -> Any:
 
 
 def serialize(metric: Any) -> Any:
-    """The config of a metric: of a function of the library, its name."""
+    """The config of a metric: of a function of the library, its name.
+
+    >>> import ostinato
+    >>> ostinato.metrics.serialize(ostinato.metrics.BinaryAccuracy(threshold=0.3))["class_name"]
+    'BinaryAccuracy'
+    """
     return registry.serialize_keras_object(metric)
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The metric that `serialize` described. Raises ValueError for an unknown name."""
+    """The metric that `serialize` described. Raises ValueError for an unknown name.
+
+    >>> import ostinato
+    >>> config = ostinato.metrics.serialize(ostinato.metrics.BinaryAccuracy(threshold=0.3))
+    >>> ostinato.metrics.deserialize(config).threshold
+    0.3
+    """
     return registry.resolve("metrics", config, custom_objects)
 
 

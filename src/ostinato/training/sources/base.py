@@ -24,12 +24,8 @@ class Batch(NamedTuple):
 
     @property
     def packed(self) -> Any:
-        """As a `train_step` of one's own is handed it: x, (x, y) or (x, y, weights), as in Keras."""
-        if self.weights is not None:
-            return self.x, self.y, self.weights
-        if self.y is not None:
-            return self.x, self.y
-        return (self.x,) if isinstance(self.x, (tuple, list)) else self.x
+        """As a `train_step` of one's own is handed it."""
+        return pack_x_y_sample_weight(self.x, self.y, self.weights)
 
 
 class Source(ABC):
@@ -61,6 +57,48 @@ def unpack(data: Any, who: str) -> tuple[Nest, Nest, Nest]:
         raise ValueError(f"{who}: expected batches of x, (x,), (x, y) or (x, y, sample_weight), got {len(data)} parts.")
     x, y, weights = (*data, None, None)[:3]
     return x, y, weights
+
+
+def unpack_x_y_sample_weight(data: Any) -> tuple[Nest, Nest, Nest]:
+    """(x, y, sample weights) of what a `train_step` is handed; None for what is not there.
+
+    Args:
+        data: x, (x,), (x, y) or (x, y, sample_weight).
+
+    Raises:
+        ValueError: for a tuple or list of more or fewer parts.
+
+    Source:
+        Keras, `trainers/data_adapters/data_adapter_utils.py`.
+
+    Example:
+        >>> unpack_x_y_sample_weight(("x", "y"))
+        ('x', 'y', None)
+    """
+    return unpack(data, "unpack_x_y_sample_weight")
+
+
+def pack_x_y_sample_weight(x: Nest, y: Nest = None, sample_weight: Nest = None) -> Any:
+    """What a `train_step` is handed for these: x, (x, y) or (x, y, sample_weight).
+
+    Args:
+        x, y, sample_weight: nests of tensors; y and sample_weight may be None.
+
+    Returns:
+        x by itself where there is nothing else, in a tuple of one if it is a tuple or list.
+
+    Source:
+        Keras, `trainers/data_adapters/data_adapter_utils.py`.
+
+    Example:
+        >>> pack_x_y_sample_weight("x"), pack_x_y_sample_weight(["a", "b"]), pack_x_y_sample_weight("x", "y")
+        ('x', (['a', 'b'],), ('x', 'y'))
+    """
+    if sample_weight is not None:
+        return x, y, sample_weight
+    if y is not None:
+        return x, y
+    return (x,) if isinstance(x, (tuple, list)) else x
 
 
 class Reader:
