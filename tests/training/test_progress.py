@@ -202,7 +202,7 @@ class Interrupted(ostinato.Sequential):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError("mine")])
 @pytest.mark.parametrize("what", ["fit", "evaluate", "predict"])
 def test_a_terminal_survives_an_exception(terminal, error, what):
-    made = Interrupted([ostinato.layers.Dense(2)])
+    made = Interrupted([ostinato.Input((2,)), ostinato.layers.Dense(2)])
     made.compile("sgd", "mse")
     made.error = error
     x = np.ones((6, 2), "float32")
