@@ -190,9 +190,13 @@ def _is_known(module: torch.nn.Module) -> bool:
 
 
 def _takes_all_steps(layer: torch.nn.Module) -> bool:
-    """Whether each row of the output is made of its own row of the input, so that steps may be rows of one batch."""
+    """Whether each row of the output is made of its own row of the input, so that steps may be rows of one batch.
+
+    Not where activities are regularized: their penalty is a mean over the rows.
+    """
     inside = [each for each in layer.modules() if isinstance(each, Layer)]
-    return all(each.rows_independent and not getattr(each, "stateful", False) for each in inside)
+    alone = (each.rows_independent and each.activity_regularizer is None for each in inside)
+    return all(alone) and not any(getattr(each, "stateful", False) for each in inside)
 
 
 def _without_garbage(x: Tensor, mask: Tensor | None) -> Tensor:

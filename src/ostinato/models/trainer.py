@@ -182,8 +182,8 @@ class Trainer(Layer):
         (x, y), (x, y, sample_weight) or a source as x, evaluated after each epoch. validation_split: the share of
         arrays, their last samples, to validate with instead. shuffle: a new order each epoch. class_weight: by class,
         1 for a class that is not named. sample_weight: `(batch,)` or `(batch, time)`; for several outputs one for all,
-        a list or a dict. steps_per_epoch, validation_steps: batches in an epoch, which then goes on where the last one
-        stopped. validation_freq: epochs between validations, or a list of those that have one, from 1. seed: of all
+        a list or a dict. steps_per_epoch: batches in an epoch, which then goes on where the last one stopped.
+        validation_steps: batches in a validation, the same ones each time (of a generator, the next). validation_freq: epochs between validations, or a list of those that have one, from 1. seed: of all
         that this run draws (order, dropout masks, first weights, and what plain torch modules draw); what is drawn
         after it goes on as without it.
         Returns a `History` with the loss and metrics of each epoch.

@@ -36,7 +36,6 @@ def fit(model: Any, step: Step, plan: Plan) -> History:
         phase = stack.enter_context(callbacks.phase("train"))
         orders = random.Stream(random.DEFAULT.next())
         training = Epochs(plan.training, plan.steps_per_epoch, orders if plan.shuffle else None, plan.who)
-        validation = None if plan.validation is None else Epochs(plan.validation, plan.validation_steps, None, plan.who)
         for epoch in range(plan.initial_epoch, plan.epochs):
             phase.epoch_begin(epoch)
             step.begin()
@@ -50,7 +49,8 @@ def fit(model: Any, step: Step, plan: Plan) -> History:
                 _ended(plan, epoch)
                 break
             logs = step.logs()
-            if validation is not None and plan.validates(epoch):
+            if plan.validation is not None and plan.validates(epoch):
+                validation = Epochs(plan.validation, plan.validation_steps, None, plan.who)  # from its first batch on
                 with _mode(model, training=False):
                     found = _tested(step, validation, callbacks)
                 logs.update({f"val_{name}": value for name, value in found.items()})
