@@ -69,3 +69,26 @@ def test_activity_regularizers_in_a_model_for_each_step(inner):
 
     x = X if inner == "dense" else RNG.random((11, 5, 2, 3), dtype=np.float32)
     trained(*both(make), x=x)
+
+
+def test_metrics_of_layers_are_reported():
+    """A metric that a layer has: nothing is counted while shapes are found, and each epoch begins anew."""
+
+    def make(library):
+        class Watched(library.layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.size = library.metrics.Mean(name="size")
+
+            def call(self, inputs):
+                self.size.update_state(abs(inputs.detach()).mean())
+                return inputs
+
+        return library.Sequential([library.Input((5, 3)), library.layers.GRU(4), Watched(), library.layers.Dense(2)])
+
+    ours, theirs = both(make)
+    history = trained(ours, theirs, validation_data=(X, Y), compiled={"loss": "mse", "metrics": ["mae"]})
+    assert sorted(history) == ["loss", "mae", "size", "val_loss", "val_mae", "val_size"]
+    mine, right = (model.evaluate(X, Y, verbose=0, return_dict=True) for model in (ours, theirs))
+    assert mine == pytest.approx(right, rel=TOLERANCE)
+    assert ours.metrics_names == ["loss", "size", "mae"]

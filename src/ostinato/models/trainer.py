@@ -11,8 +11,7 @@ from ostinato.core.masks import mask_of
 from ostinato.recurrence.nests import Nest, flatten
 from ostinato.training import loop
 from ostinato.training.callbacks.history import History
-from ostinato.training.compiled import Compiled
-from ostinato.training.metrics.base import Metric
+from ostinato.training.compiled import Compiled, metrics_of
 from ostinato.training.plan import plan_fit, plan_pass
 from ostinato.training.sources.base import Batch, unpack
 from ostinato.training.step import Step, as_numbers
@@ -94,7 +93,7 @@ class Trainer(Layer):
     def metrics(self) -> list[Any]:
         """All metrics: of the loss, of what `compile` was given, and those that are attributes of the model."""
         compiled = [] if self._compiled is None else self._compiled.all
-        return [*compiled, *(each for each in self.modules() if isinstance(each, Metric))]
+        return [*compiled, *metrics_of(self)]
 
     @property
     def metrics_names(self) -> list[str]:
@@ -183,9 +182,9 @@ class Trainer(Layer):
         arrays, their last samples, to validate with instead. shuffle: a new order each epoch. class_weight: by class,
         1 for a class that is not named. sample_weight: `(batch,)` or `(batch, time)`; for several outputs one for all,
         a list or a dict. steps_per_epoch: batches in an epoch, which then goes on where the last one stopped.
-        validation_steps: batches in a validation, the same ones each time (of a generator, the next). validation_freq: epochs between validations, or a list of those that have one, from 1. seed: of all
-        that this run draws (order, dropout masks, first weights, and what plain torch modules draw); what is drawn
-        after it goes on as without it.
+        validation_steps: batches in a validation, the same ones each time (of a generator, the next). validation_freq:
+        epochs between validations, or a list of those that have one, from 1. seed: of all that this run draws (order,
+        dropout masks, first weights, and what plain torch modules draw); what is drawn after it goes on as without it.
         Returns a `History` with the loss and metrics of each epoch.
         Raises ValueError or TypeError for data that does not fit, before anything is computed as far as it can be told;
         for a stateful model, if batches differ in size.

@@ -17,6 +17,7 @@ from ostinato.recurrence.nests import Nest
 from ostinato.training import metrics, optimizers
 from ostinato.training.compiled_loss import CompiledLoss, added_losses, check_loss, forget_graphs, single_or_flat
 from ostinato.training.compiled_metrics import CompiledMetrics, check_metrics
+from ostinato.training.metrics.base import Metric
 from ostinato.training.optimizers.named import bind
 from ostinato.training.outputs import masks_of_outputs, matched, names_of, weights_of_outputs
 
@@ -40,6 +41,7 @@ class Survey:
     regularized: list[tuple[Tensor, Any]]
     constrained: list[tuple[Tensor, Any]]
     layers: list[Layer]
+    metrics: list[Metric]
 
 
 class Compiled:
@@ -112,7 +114,11 @@ class Compiled:
         if self._survey is None:
             weights = Weights(self.model)
             self._survey = Survey(
-                weights.named_trainable(), weights.regularized(), weights.constrained(), layers_of(self.model)
+                weights.named_trainable(),
+                weights.regularized(),
+                weights.constrained(),
+                layers_of(self.model),
+                metrics_of(self.model),
             )
         return self._survey
 
@@ -237,13 +243,14 @@ class Compiled:
         return [self.total, *given, *(mean for _, mean in self.loss.means)]
 
     def _numbers(self) -> list[tuple[str, Any]]:
+        attached = [(each.name, each) for each in self.survey.metrics]
         reported = [(each.name, each.metric) for each in self.metrics.reported]
-        return [("loss", self.total), *self.loss.means, *reported]
+        return [("loss", self.total), *attached, *self.loss.means, *reported]
 
     @property
     def names(self) -> list[str]:
         """Names of the numbers, in order."""
-        return [name for name, _ in self._numbers()]
+        return list(dict.fromkeys(name for name, _ in self._numbers()))
 
     def logs(self) -> dict[str, float]:
         """The means since the last reset, as floats."""
@@ -260,3 +267,8 @@ def as_number(value: Any) -> Any:
 def layers_of(model: torch.nn.Module) -> list[Layer]:
     """The layers in a model, itself first."""
     return [module for module in model.modules() if isinstance(module, Layer)]
+
+
+def metrics_of(model: torch.nn.Module) -> list[Metric]:
+    """The metrics that are attributes of a model and of the layers in it."""
+    return [module for module in model.modules() if isinstance(module, Metric)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeVar
 
@@ -10,11 +11,23 @@ import torchmetrics
 from torch import Tensor
 
 from ostinato.core import initializers, registry
+from ostinato.core.context import CONTEXT
 from ostinato.core.dtypes import as_dtype
 from ostinato.training.metrics.variables import AGGREGATIONS, MetricVariable
 from ostinato.training.tensors import as_float_dtype, snake_case
 
 T = TypeVar("T")
+
+
+def _counting(update_state: Callable[..., None]) -> Callable[..., None]:
+    """An `update_state` that counts nothing while shapes are found: a layer that has a metric is called for them."""
+
+    @functools.wraps(update_state)
+    def counting(self: Any, *args: Any, **kwargs: Any) -> None:
+        if not CONTEXT.inferring:
+            update_state(self, *args, **kwargs)
+
+    return counting
 
 
 class Metric(torchmetrics.Metric):
@@ -56,6 +69,11 @@ class Metric(torchmetrics.Metric):
     full_state_update = False
     is_differentiable = False
     name: str
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "update_state" in cls.__dict__:
+            cls.update_state = _counting(cls.update_state)  # type: ignore[method-assign]
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
         super().__init__(compute_with_cache=False)  # `update_state` would leave a cached result as it is
