@@ -30,6 +30,17 @@ class Subclassed(ostinato.Model):
         return self.out(self.norm(h))
 
 
+class OwnLoss(ostinato.Model):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        return loss + 0.1 * (y_pred**2).mean() if training else loss
+
+
+def own_loss():
+    x = ostinato.Input((None, 4))
+    return OwnLoss(x, layers.Dense(3)(layers.GRU(4)(x)))
+
+
 class Leaky(layers.Layer):
     """A cell of one's own, which the loop over time runs."""
 
@@ -66,6 +77,7 @@ MODELS = {
         {"sample_weight": RNG.random((20, 6), dtype=np.float32)},
     ),
     "subclassed": (Subclassed, (X, Y), {"loss": crossentropy(), "metrics": ["accuracy"]}, {"class_weight": {0: 2.0}}),
+    "a loss of its own": (own_loss, (X, Y), {"loss": crossentropy(), "metrics": ["accuracy"]}, {}),
     "two outputs": (
         two_outputs,
         (X, {"a": Y, "b": Y / 3}),

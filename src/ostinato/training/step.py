@@ -77,7 +77,7 @@ class Step:
         own = self.model._own("predict_step")
         if own is not None:
             return own(batch.packed)
-        return self._through(_outputs, batch, self.model, batch.x)
+        return self._through(_outputs, self.model, batch.x)
 
     def logs(self) -> dict[str, float]:
         """The numbers of a run so far: of the metrics; or what a step of one's own returned, if that is another set."""
@@ -125,9 +125,11 @@ class Step:
         """The loss of a batch, and what it was computed from."""
         if self.jit:
             self._prepare(batch)
-        return self._through(_forward, batch, self.model, self.compiled, batch.x, batch.y, batch.weights, training)
+        own = self.model._own("compute_loss")
+        options = {"training": training} if own is not None and takes(own, "training") else {}
+        return self._through(_forward, self.model, self.compiled, own, options, batch[:3], training)
 
-    def _through(self, function: Any, batch: Batch, *args: Any) -> Any:
+    def _through(self, function: Any, *args: Any) -> Any:
         """The function of these arguments, as it is or through torch.compile."""
         if not self.jit:
             return function(*args)
@@ -156,15 +158,16 @@ class Step:
         self.compiled.survey  # noqa: B018 (makes it, if there is none)
 
 
-def _forward(model: Any, compiled: Compiled, x: Nest, y: Nest, weights: Nest, training: bool) -> Computed:
-    """From a batch to its loss."""
+def _forward(
+    model: Any, compiled: Compiled, own: Any, options: dict[str, Any], batch: tuple[Nest, Nest, Nest], training: bool
+) -> Computed:
+    """From a batch (x, y, weights) to its loss; own: the model's own `compute_loss`, called with these options."""
+    x, y, weights = batch
     y_pred, masks = call_masked(model, (x,), {"training": training}, None)
     compiled.resolve(y, y_pred)
-    own = model._own("compute_loss")
     if own is None:
         return compiled.compute(y, y_pred, masks, weights)
     attach(y_pred, masks)
-    options = {"training": training} if takes(own, "training") else {}
     return compiled.around(own(x, y, y_pred, weights, **options), y, y_pred, masks, weights)
 
 
