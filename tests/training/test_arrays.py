@@ -195,7 +195,21 @@ def test_what_can_become_an_array():
         (3, None, TypeError, "fit: x: expected arrays or tensors, got int"),
         (column(), np.array(["a"] * 7), TypeError, "fit: y: expected numbers, got an array of dtype <U1"),
         (np.array([None, 1]), None, TypeError, "fit: x: expected numbers, got an array of dtype object"),
-        ([[1.0, 2.0], [3.0]], None, ValueError, "x: the rows of a list of numbers must be of the same length"),
+        (
+            [[1.0, 2.0], [3.0]],
+            None,
+            ValueError,
+            "x: the rows of a list of numbers must be of the same length; .*pad_seq",
+        ),
+        (
+            ["a b", "c"],
+            None,
+            TypeError,
+            r"fit: x: expected arrays or tensors, got str\..*TextVectorization, called on it",
+        ),
+        (np.array(["a b", "c"]), None, TypeError, r"fit: x: .*dtype <U3\..*TextVectorization, called on it"),
+        (np.array(["a b", "c"], object), None, TypeError, r"fit: x: .*dtype object\..*TextVectorization, called on it"),
+        (np.array([[1, 2], [3]], object), None, TypeError, r"fit: x: .*dtype object\..*pad_sequences"),
     ],
 )
 def test_what_is_refused(x, y, kind, text):

@@ -233,3 +233,20 @@ def test_a_loss_that_is_no_tensor():
 
     with pytest.raises(TypeError, match=r"Wrong 'wrong.*': add_loss takes tensors, got 0.5"):
         Wrong()(torch.zeros(2, 3))
+
+
+def test_predictions_of_different_shapes():
+    model = ostinato.Sequential([ostinato.Input((None, 3)), layers.GRU(4, return_sequences=True)])
+    with pytest.raises(ValueError, match=r"predict: .*shapes for a sample, \[\(2, 4\), \(5, 4\)\].*predict_on_batch"):
+        model.predict(iter([np.zeros((2, 5, 3)), np.zeros((3, 2, 3))]), verbose=0)
+
+
+def test_nothing_to_evaluate():
+    """No loss of 0, which EarlyStopping would take for the best there is."""
+    model = ostinato.Sequential([ostinato.Input((3,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    batch = np.zeros((2, 3)), np.zeros((2, 1))
+    with pytest.raises(ValueError, match="evaluate: the data to evaluate gave no batch"):
+        model.evaluate(iter([]), verbose=0)
+    with pytest.raises(ValueError, match="fit: the data to evaluate gave no batch"):
+        model.fit(*batch, validation_data=iter([batch]), epochs=2, verbose=0)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ostinato import random
 from ostinato.core.weights import to_numpy
@@ -87,10 +88,16 @@ def evaluate(
 def _tested(step: Step, data: Epochs, callbacks: CallbackList) -> dict[str, float]:
     """Loss and metrics over an epoch of data, in inference."""
     step.begin()
+    index = -1
     with callbacks.phase("test") as phase, torch.no_grad():
         for index, batch in enumerate(data.batches(step.model._where())):
             phase.batch_begin(index)
             phase.batch_end(index, step.test(batch))
+        if index < 0:
+            raise ValueError(
+                f"{data.who}: the data to evaluate gave no batch. A generator can be passed over once; pass an "
+                f"iterable that begins anew each time."
+            )
         phase.logs = step.logs()
         return phase.logs
 
@@ -108,7 +115,19 @@ def predict(model: Any, step: Step, source: Source, *, steps: int | None, verbos
     if not outputs:
         raise ValueError(f"{data.who}: the data gave no batch.")
     columns = iter(zip(*(flatten(output) for output in outputs), strict=True))
-    return map_nest(lambda _: np.concatenate([to_numpy(leaf) for leaf in next(columns)]), outputs[0])
+    return map_nest(lambda _: _joined(next(columns), data.who), outputs[0])
+
+
+def _joined(batches: tuple[Tensor, ...], who: str) -> np.ndarray:
+    """The batches of an output, one after the other. Raises ValueError if they differ in more than their length."""
+    shapes = {tuple(batch.shape[1:]) for batch in batches}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"{who}: the outputs of batches have different shapes for a sample, {sorted(shapes)}, so they make no one "
+            f"array. Pad all batches to the same length (ostinato.utils.pad_sequences), or call predict_on_batch on "
+            f"each."
+        )
+    return np.concatenate([to_numpy(batch) for batch in batches])
 
 
 def predict_on_batch(model: Any, step: Step, x: Nest) -> Nest:

@@ -170,11 +170,11 @@ def tensors(nest: Nest, dtype: torch.dtype, who: str) -> Nest:
             return None
         if not isinstance(leaf, Tensor):
             if not hasattr(leaf, "__array__"):
-                raise TypeError(f"{who}: expected arrays or tensors, got {type(leaf).__name__}.")
+                raise TypeError(f"{who}: expected arrays or tensors, got {type(leaf).__name__}.{_advice(leaf)}")
             try:
                 leaf = to_tensor(leaf, dtype, torch.device("cpu"))
             except TypeError as error:
-                raise TypeError(f"{who}: {error}") from None
+                raise TypeError(f"{who}: {error}{_advice(leaf)}") from None
         else:
             leaf = leaf.detach()
             leaf = leaf.to(dtype) if leaf.is_floating_point() else leaf
@@ -185,11 +185,25 @@ def tensors(nest: Nest, dtype: torch.dtype, who: str) -> Nest:
     return map_nest(convert, nest)
 
 
+def _advice(leaf: Any) -> str:
+    """What to do about what is no array of numbers, as the end of a message."""
+    array = np.asarray(leaf)
+    kinds = {type(each) for each in array.flat} if array.dtype == object else set()
+    if array.dtype.kind in "US" or kinds & {str, bytes}:
+        return " Make numbers of text first: by ostinato.layers.TextVectorization, called on it; labels by their place."
+    if kinds & {list, tuple, np.ndarray}:
+        return " Sequences of different lengths make an array by ostinato.utils.pad_sequences."
+    return ""
+
+
 def _one_array(numbers: Any, who: str) -> np.ndarray:
     try:
         return np.asarray(numbers)
     except ValueError:
-        raise ValueError(f"{who}: the rows of a list of numbers must be of the same length.") from None
+        raise ValueError(
+            f"{who}: the rows of a list of numbers must be of the same length; ostinato.utils.pad_sequences makes them "
+            f"so."
+        ) from None
 
 
 class _ClassWeights:
