@@ -169,7 +169,7 @@ def has_symbolic(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     for each in args:
         if isinstance(each, SymbolicTensor) or (isinstance(each, (list, tuple, dict)) and symbolic_leaves(each)):
             return True
-    return bool(kwargs) and bool(symbolic_leaves(kwargs))
+    return len(kwargs) > 0 and len(symbolic_leaves(kwargs)) > 0  # the compiler of torch 2.11 knows no bool(dict)
 
 
 def record(call: Any, args: tuple[Any, ...], kwargs: dict[str, Any], spec: Nest) -> Nest:
