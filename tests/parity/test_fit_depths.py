@@ -92,3 +92,45 @@ def test_metrics_of_layers_are_reported():
     mine, right = (model.evaluate(X, Y, verbose=0, return_dict=True) for model in (ours, theirs))
     assert mine == pytest.approx(right, rel=TOLERANCE)
     assert ours.metrics_names == ["loss", "size", "mae"]
+
+
+NESTS = {
+    "lists in a dict": (
+        lambda a, b, c: {"p": [a, b], "q": c},
+        {
+            "loss": {"p": ["mse", "mae"], "q": "mse"},
+            "loss_weights": {"p": [1, 2], "q": 0.5},
+            "metrics": {"p": [["mae"], ["mse"]], "q": ["mae"]},
+        },
+    ),
+    "a list in a list": (
+        lambda a, b, c: [a, [b, c]],
+        {"loss": ["mse", ["mae", "mse"]], "loss_weights": [1, [2, 3]], "metrics": ["mae", ["mse", "mae"]]},
+    ),
+    "losses in order": (lambda a, b, c: [a, [b, c]], {"loss": ["mse", "mae", "mse"]}),
+    "one loss for all": (lambda a, b, c: {"p": [a, b], "q": c}, {"loss": "mse"}),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("name", NESTS)
+def test_nests_of_nests_of_outputs(name, weighted):
+    pack, compiled = NESTS[name]
+
+    def make(library):
+        x = library.Input((5, 3))
+        h = library.layers.GRU(4)(x)
+        return library.Model(x, pack(*(library.layers.Dense(n, name=key)(h) for n, key in enumerate("abc", 1))))
+
+    y = pack(*(RNG.random((11, n), dtype=np.float32) for n in (1, 2, 3)))
+    options = {"sample_weight": pack(*RNG.random((3, 11), dtype=np.float32))} if weighted else {}
+    trained(*both(make), y=y, compiled=compiled, **options)
+
+
+def test_a_loss_of_another_structure_than_the_outputs():
+    x = ostinato.Input((3,))
+    dense = ostinato.layers.Dense
+    model = ostinato.Model(x, {"p": [dense(1)(x), dense(1)(x)], "q": dense(1)(x)})
+    model.compile("sgd", {"p": ["mse", "mse", "mse"], "q": "mse"})
+    with pytest.raises(ValueError, match="loss does not have the structure of the outputs"):
+        model.fit(np.zeros((2, 3)), {"p": [np.zeros((2, 1))] * 2, "q": np.zeros((2, 1))}, verbose=0)

@@ -19,7 +19,7 @@ from ostinato.training.compiled_loss import CompiledLoss, added_losses, check_lo
 from ostinato.training.compiled_metrics import CompiledMetrics, check_metrics
 from ostinato.training.metrics.base import Metric
 from ostinato.training.optimizers.named import bind
-from ostinato.training.outputs import masks_of_outputs, matched, names_of, weights_of_outputs
+from ostinato.training.outputs import Names, masks_of_outputs, matched, names_of, weights_of_outputs
 
 
 class Computed(NamedTuple):
@@ -67,7 +67,7 @@ class Compiled:
         self.loss = CompiledLoss(who, loss, loss_weights)
         self.metrics = CompiledMetrics(model, metric, weighted_metrics)
         self.total = metrics.Mean(name="loss")
-        self._names: list[str] = []
+        self._names = Names()
         self._survey: Survey | None = None
         self._bound = False
 
@@ -129,7 +129,7 @@ class Compiled:
 
     # -- one batch ----------------------------------------------------------------------------------------------------
 
-    def _matched(self, y: Nest, names: list[str]) -> list[Tensor | None]:
+    def _matched(self, y: Nest, names: Names) -> list[Tensor | None]:
         losses, reported = self.loss.of_outputs(names), self.metrics.of_outputs(names)
         wanted = [loss is not None or bool(each) for loss, each in zip(losses, reported, strict=True)]
         if self._judges_itself and not any(wanted):

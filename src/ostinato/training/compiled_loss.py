@@ -11,7 +11,7 @@ from ostinato.core.layer import Layer
 from ostinato.recurrence.nests import Nest, flatten, is_nested
 from ostinato.training import metrics
 from ostinato.training.losses.named import resolve_loss
-from ostinato.training.outputs import spread
+from ostinato.training.outputs import Names, spread
 
 
 def check_loss(who: str, loss: Any, weights: Any) -> None:
@@ -29,9 +29,9 @@ def check_loss(who: str, loss: Any, weights: Any) -> None:
         if isinstance(each, bool) or not isinstance(each, (int, float, Tensor)):
             raise ValueError(f"{who}: loss_weights must be a number, or a list or dict of numbers, got {weights!r}.")
     if isinstance(loss, (list, tuple)) and is_nested(weights) and not isinstance(weights, dict):
-        count = len(flatten(loss))
-        if len(weights) not in (count, sum(each is not None for each in flatten(loss))):
-            raise ValueError(f"{who}: loss_weights has {len(weights)} entries for {count} losses.")
+        count, given = len(flatten(loss)), len(flatten(weights))
+        if given not in (count, sum(each is not None for each in flatten(loss))):
+            raise ValueError(f"{who}: loss_weights has {given} entries for {count} losses.")
 
 
 class Part(NamedTuple):
@@ -50,17 +50,17 @@ class CompiledLoss:
         self.parts: list[Part | None] = []
         self.means: list[tuple[str, Any]] = []
 
-    def of_outputs(self, names: list[str]) -> list[Any]:
+    def of_outputs(self, names: Names) -> list[Any]:
         """What was given for each output."""
         return spread(self.given, names, "loss", self.who)
 
-    def resolve(self, names: list[str], targets: list[Any], outputs: list[Tensor]) -> None:
+    def resolve(self, names: Names, targets: list[Any], outputs: list[Tensor]) -> None:
         """Make the losses for these targets and outputs."""
         losses = self.of_outputs(names)
         weights = self._weights(names, losses)
         several = sum(each is not None for each in losses) > 1
         self.parts, self.means = [], []
-        for name, given, weight, y, y_pred in zip(names, losses, weights, targets, outputs, strict=True):
+        for name, given, weight, y, y_pred in zip(names.paths, losses, weights, targets, outputs, strict=True):
             if given is None:
                 self.parts.append(None)
                 continue
@@ -69,9 +69,9 @@ class CompiledLoss:
             if mean is not None:
                 self.means.append((mean.name, mean))
 
-    def _weights(self, names: list[str], losses: list[Any]) -> list[Any]:
+    def _weights(self, names: Names, losses: list[Any]) -> list[Any]:
         given = self.weights
-        if isinstance(given, (list, tuple)) and len(given) != len(names):
+        if names.nest is None and isinstance(given, (list, tuple)) and len(given) != len(names):
             rest = iter(given)  # one for each loss that there is
             given = [None if each is None else next(rest) for each in losses]
         return spread(given, names, "loss_weights", self.who)

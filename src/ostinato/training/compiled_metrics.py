@@ -12,6 +12,7 @@ from ostinato.core.masks import mask_of
 from ostinato.recurrence.nests import Nest, flatten
 from ostinato.training.metrics.named import resolve_metric
 from ostinato.training.outputs import (
+    Names,
     masks_of_outputs,
     matched,
     metrics_of_outputs,
@@ -54,7 +55,7 @@ class CompiledMetrics:
     def __bool__(self) -> bool:
         return bool(self.plain) or bool(self.weighted)
 
-    def of_outputs(self, names: list[str]) -> list[list[tuple[Any, bool]]]:
+    def of_outputs(self, names: Names) -> list[list[tuple[Any, bool]]]:
         """What was given for each output, with whether it is weighted."""
         who = self.model.described
         plain = metrics_of_outputs(self.plain, names, "metrics", who)
@@ -64,7 +65,7 @@ class CompiledMetrics:
             for a, b in zip(plain, weighted, strict=True)
         ]
 
-    def resolve(self, names: list[str], targets: list[Any], outputs: list[Tensor]) -> None:
+    def resolve(self, names: Names, targets: list[Any], outputs: list[Tensor]) -> None:
         """Make the metrics for these targets and outputs."""
         several, used = len(outputs) > 1, set[int]()
         found: list[tuple[int, Any, bool]] = []
