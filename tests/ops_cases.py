@@ -242,6 +242,7 @@ CASES = {
     ],
     # tensors
     "cast": [call(X, "int32"), call(N, "float64"), call(X, "bool"), call(2, "float32"), call(N, "bfloat16")],
+    "array": [call(X), call([1, 2]), call([[1.0], [2.0]]), call(3.5), call(X, dtype="int32"), call([1, 2], "float16")],
     "convert_to_tensor": [
         call(X),
         call([1, 2]),

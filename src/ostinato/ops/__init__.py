@@ -157,6 +157,7 @@ from ostinato.ops.shapes import (
     unstack,
 )
 from ostinato.ops.tensors import (
+    array,
     cast,
     convert_to_numpy,
     convert_to_tensor,
@@ -177,6 +178,7 @@ __all__ = [
     "argmax",
     "argmin",
     "argsort",
+    "array",
     "broadcast_to",
     "cast",
     "ceil",

@@ -98,6 +98,16 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: bool | None = None, rag
     return made if dtype is None else made.to(as_dtype(dtype))
 
 
+@operation
+def array(x: Any, dtype: Any = None) -> Tensor:
+    """A tensor from an array, a number or a nested list; as `convert_to_tensor`.
+
+    >>> array([1, 2, 3])
+    tensor([1, 2, 3], dtype=torch.int32)
+    """
+    return convert_to_tensor(x, dtype)
+
+
 def convert_to_numpy(x: Any) -> np.ndarray:
     """A NumPy array with the values of `x`, taken out of the graph of gradients and to the CPU.
 
