@@ -4,6 +4,7 @@ import inspect
 import types
 from pathlib import Path
 
+import keras
 import pytest
 
 import ostinato
@@ -30,6 +31,14 @@ def found(path):
 
 def test_the_list_is_complete():
     assert sorted(shown(ostinato, "ostinato")) == LISTED
+
+
+@pytest.mark.parametrize("name", ["Initializer", "Layer", "Loss", "Metric", "Model", "Optimizer", "Regularizer"])
+def test_what_keras_shows_at_the_top_is_there_too(name):
+    """`class Mine(keras.Layer)` is how Keras 3 has it written."""
+    home = {"Loss": "losses"}.get(name, f"{name.lower()}s")
+    assert getattr(ostinato, name) is getattr(getattr(ostinato, home), name)
+    assert getattr(keras, name) is getattr(getattr(keras, home), name)
 
 
 def test_the_list_is_sorted_and_names_each_once():

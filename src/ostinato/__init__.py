@@ -25,15 +25,27 @@ from ostinato import (
     saving,
     utils,
 )
+from ostinato.initializers import Initializer
+from ostinato.layers import Layer
 from ostinato.layers.explain import explain
 from ostinato.layers.input import Input
+from ostinato.losses import Loss
+from ostinato.metrics import Metric
 from ostinato.models import Model, Sequential
+from ostinato.optimizers import Optimizer
+from ostinato.regularizers import Regularizer
 
 __version__ = version("ostinato")
 
 __all__ = [
+    "Initializer",
     "Input",
+    "Layer",
+    "Loss",
+    "Metric",
     "Model",
+    "Optimizer",
+    "Regularizer",
     "Sequential",
     "__version__",
     "activations",
