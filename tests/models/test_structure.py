@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import ostinato
 from ostinato import Input, Model, Sequential, layers
 from side_by_side import give_weights, tensor
 
@@ -96,6 +97,25 @@ def test_a_shape_on_the_first_layer_builds_the_model_at_once(make):
     assert model.outputs[0].shape == (None, 2)
     x = tensor(2, 5, 3)
     same(model(x), model.layers[1](model.layers[0](x)))
+
+
+@pytest.mark.parametrize(
+    "nest", [lambda a, b: a, lambda a, b: [a, b], lambda a, b: {"a": a, "b": b}], ids=["one", "list", "dict"]
+)
+def test_the_shapes_of_a_drawn_model_are_those_that_keras_tells(nest):
+    shapes = []
+    for library in (ostinato, keras):
+        a, b = library.Input((5, 3), name="a"), library.Input((None, 3), name="b")
+        lstm = library.layers.LSTM(4, return_sequences=True)
+        model = library.Model(nest(a, b), nest(lstm(a), lstm(b)))
+        shapes.append((model.input_shape, model.output_shape))
+    assert shapes[0] == shapes[1]
+
+
+def test_a_subclassed_model_has_no_shapes():
+    for name in ("input_shape", "output_shape"):
+        with pytest.raises(ValueError, match="it has no inputs or outputs"):
+            getattr(Residual(), name)
 
 
 def test_build_with_a_shape_and_by_the_first_call_give_the_same_weights():

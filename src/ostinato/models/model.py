@@ -118,6 +118,16 @@ class Model(Trainer):
         """The symbolic outputs of a drawn model, as they were given."""
         return self._drawn().outputs
 
+    @property
+    def input_shape(self) -> Any:
+        """The shape of the symbolic input of a drawn model, or a list of shapes; None where a size is unknown."""
+        return _one_or_all([symbol.shape for symbol in self.inputs])
+
+    @property
+    def output_shape(self) -> Any:
+        """The shape of the symbolic output of a drawn model, or a list of shapes."""
+        return _one_or_all([symbol.shape for symbol in self.outputs])
+
     def _drawn(self) -> Graph:
         if self._graph is None:
             raise ValueError(f"{self.described} was not drawn from symbolic tensors: it has no inputs or outputs.")
@@ -238,6 +248,10 @@ class Model(Trainer):
         """Print a table of the layers: name and type, output shape, parameters, and what each is connected to."""
         text = summarize(self, line_length)
         (print_fn or print)(text)
+
+
+def _one_or_all(items: list[Any]) -> Any:
+    return items[0] if len(items) == 1 else items
 
 
 def _listed(child: Any) -> Sequence[Any]:
