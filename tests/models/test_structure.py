@@ -99,6 +99,16 @@ def test_a_shape_on_the_first_layer_builds_the_model_at_once(make):
     same(model(x), model.layers[1](model.layers[0](x)))
 
 
+def test_a_number_of_features_on_the_first_layer_is_its_shape_as_in_keras():
+    ours = Sequential([layers.Dense(4, input_dim=3), layers.Dense(2)])
+    with pytest.warns(UserWarning, match="Do not pass an `input_shape`/`input_dim`"):
+        theirs = keras.Sequential([keras.layers.Dense(4, input_dim=3), keras.layers.Dense(2)])
+    assert ours.built and [w.shape for w in ours.get_weights()] == [w.shape for w in theirs.get_weights()]
+    assert ours.input_shape == theirs.input_shape == (None, 3)
+    copy = layers.Dense.from_config(layers.Dense(4, input_dim=3).get_config())
+    assert Sequential([copy]).built
+
+
 @pytest.mark.parametrize(
     "nest", [lambda a, b: a, lambda a, b: [a, b], lambda a, b: {"a": a, "b": b}], ids=["one", "list", "dict"]
 )

@@ -47,6 +47,7 @@ class Layer(KerasModule):
     name: for messages and summaries; made up if not given. trainable: whether its weights are. dtype: of the weights,
     by name or as a torch dtype; torch's default if not given. activity_regularizer: penalty on the output.
     input_shape, batch_input_shape: shape of the input without or with the batch, for the first layer of a Sequential.
+    input_dim: the same as `input_shape=(input_dim,)`.
 
     >>> import torch, ostinato
     >>> class Scale(ostinato.layers.Layer):
@@ -94,6 +95,7 @@ class Layer(KerasModule):
         activity_regularizer: Any = None,
         input_shape: Any = None,
         batch_input_shape: Any = None,
+        input_dim: int | None = None,
         **unknown: Any,
     ) -> None:
         if unknown:
@@ -102,6 +104,8 @@ class Layer(KerasModule):
             raise ValueError(f"{type(self).__name__} takes no argument {name!r}.{nearest(name, known)}")
         super().__init__(name=name, trainable=trainable, dtype=dtype)
         self.activity_regularizer = regularizers.get(activity_regularizer)
+        if input_dim is not None:
+            input_shape = (input_dim,)
         if input_shape is not None:
             batch_input_shape = (None, *as_shape(input_shape))
         self._batch_input_shape = None if batch_input_shape is None else as_shape(batch_input_shape)
