@@ -206,3 +206,12 @@ def test_a_failed_first_batch_is_forgotten():
         model.fit(x, y, verbose=0)
     model.compile("sgd", crossentropy(), metrics=["accuracy"])
     assert list(model.fit(x, y, verbose=0).history) == ["loss", "accuracy"]
+
+
+def test_what_a_model_says_before_and_after_compile():
+    model = ostinato.Sequential([layers.Dense(1)])
+    assert (model.compiled, model.run_eagerly, model.jit_compile, model.loss) == (False, False, False, None)
+    assert model.metrics_names == [] and model.metrics == []
+    model.compile("sgd", "mse", metrics=["mae"], jit_compile=True)
+    assert (model.compiled, model.run_eagerly, model.jit_compile, model.loss) == (True, False, True, "mse")
+    assert [metric.name for metric in model.metrics] == ["loss", "compile_metrics"]

@@ -35,6 +35,7 @@ class Trainer(Layer):
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         self = super().__new__(cls, *args, **kwargs)
         self.__dict__.update(_compiled=None, history=None, stop_training=False, loss=None)
+        self.__dict__.update(run_eagerly=False, jit_compile=False)
         self.__dict__["_step"] = Step(self, None)
         return self
 
@@ -85,6 +86,11 @@ class Trainer(Layer):
         return None if getattr(type(self), name) is getattr(Trainer, name) else getattr(self, name)
 
     @property
+    def compiled(self) -> bool:
+        """Whether `compile` was called."""
+        return self._compiled is not None
+
+    @property
     def optimizer(self) -> Any:
         """The optimizer that `compile` was given."""
         return self._compiled_for("optimizer").optimizer
@@ -97,8 +103,8 @@ class Trainer(Layer):
 
     @property
     def metrics_names(self) -> list[str]:
-        """Names of what `evaluate` returns, in order."""
-        return self._compiled_for("metrics_names").names
+        """Names of what `evaluate` returns, in order; none before `compile`."""
+        return [] if self._compiled is None else self._compiled.names
 
     def reset_metrics(self) -> None:
         """Start all metrics again."""
