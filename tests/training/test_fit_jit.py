@@ -184,6 +184,15 @@ def test_a_model_that_is_not_built(quick):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+def test_predicting_first(quick):
+    torch._dynamo.utils.counters.clear()
+    model = ostinato.Sequential([layers.LSTM(4), layers.Dense(3)])
+    model.compile("sgd", crossentropy(), jit_compile=True)
+    found = model.predict(X, verbose=0)
+    assert not torch._dynamo.utils.counters["graph_break"]
+    np.testing.assert_allclose(found, model(X, training=False).detach(), rtol=1e-5, atol=1e-6)
+
+
 def test_a_copy_compiles_its_own(quick):
     _, fast, x, y, options = both("subclassed")
     fast.fit(x, y, batch_size=5, verbose=0, **options)

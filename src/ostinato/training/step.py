@@ -77,6 +77,8 @@ class Step:
         own = self.model._own("predict_step")
         if own is not None:
             return own(batch.packed)
+        if self.jit:
+            self.build(batch.x)
         return self._through(_outputs, self.model, batch.x)
 
     def logs(self) -> dict[str, float]:
@@ -108,7 +110,6 @@ class Step:
                 f"{self.model.described}: a train_step or test_step must return a dict of numbers by name, such as "
                 f"{{m.name: m.result() for m in self.metrics}}; got {type(logs).__name__}."
             )
-
         self._returned = logs
         return functools.partial(as_numbers, logs)
 
