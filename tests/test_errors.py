@@ -325,7 +325,7 @@ def _named_outputs():
 
 
 def positive(what, got):
-    return rf"{what}.* must be a positive (integer|whole number), got {got}"
+    return rf"`{what}` must be a positive integer, got {got}"
 
 
 OPTIONS = {
@@ -537,8 +537,8 @@ TRAINING = {
         lambda: partial(compiled(Sequential([layers.LSTM(4)])).fit, X, Y, verbose=0),
         r"\(batch, time, features\), got \(4, 3\)",
     ),
-    "batch_size 0": (fit(X, Y, batch_size=0), positive("batch_size", "0")),
-    "batch_size a float": (fit(X, Y, batch_size=2.5), positive("batch_size", r"2\.5")),
+    "batch_size 0": (fit(X, Y, batch_size=0), r"batch_size must be a positive whole number, got 0"),
+    "batch_size a float": (fit(X, Y, batch_size=2.5), r"batch_size must be a positive whole number, got 2\.5"),
     "epochs negative": (fit(X, Y, epochs=-1), r"epochs must be a whole number.*got -1"),
     "epochs a float": (fit(X, Y, epochs=1.5), r"epochs must be a whole number.*got 1\.5"),
     "validation_data that is no pair": (fit(X, Y, validation_data=X), r"y is missing"),

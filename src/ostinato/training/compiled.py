@@ -15,11 +15,11 @@ from ostinato.core.tracking import Weights
 from ostinato.core.weights import to_numpy
 from ostinato.recurrence.nests import Nest
 from ostinato.training import metrics, optimizers
-from ostinato.training.compiled_loss import CompiledLoss, added_losses, check_loss, forget_graphs, single_or_flat
+from ostinato.training.compiled_loss import CompiledLoss, added_losses, check_loss, forget_graphs
 from ostinato.training.compiled_metrics import CompiledMetrics, check_metrics
 from ostinato.training.metrics.base import Metric
 from ostinato.training.optimizers.named import bind
-from ostinato.training.outputs import Names, masks_of_outputs, matched, names_of, weights_of_outputs
+from ostinato.training.outputs import Names, masks_of_outputs, matched, names_of, single_or_flat, weights_of_outputs
 
 
 class Computed(NamedTuple):

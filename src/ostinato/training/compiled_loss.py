@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ostinato.core.context import CONTEXT
 from ostinato.core.layer import Layer
-from ostinato.recurrence.nests import Nest, flatten, is_nested
+from ostinato.recurrence.nests import flatten, is_nested
 from ostinato.training import metrics
 from ostinato.training.losses.named import resolve_loss
 from ostinato.training.outputs import Names, spread
@@ -116,8 +116,3 @@ def forget_graphs(layers: list[Layer]) -> None:
         number, added = layer._added_losses
         if added:
             layer._added_losses = (number, [each.detach() for each in added])
-
-
-def single_or_flat(nest: Nest) -> list[Tensor]:
-    """The leaves of a nest; of a single tensor, quickly."""
-    return [nest] if isinstance(nest, Tensor) else flatten(nest)

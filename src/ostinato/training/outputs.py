@@ -69,6 +69,11 @@ def _flat(given: Any, names: Names, what: str, who: str) -> Any:
     return flat
 
 
+def single_or_flat(nest: Nest) -> list[Tensor]:
+    """The leaves of a nest; of a single tensor, quickly."""
+    return [nest] if isinstance(nest, Tensor) else flatten(nest)
+
+
 def spread(given: Any, names: Names, what: str, who: str) -> list[Any]:
     """One entry for each output: a single one for all, a list in order, a dict by name, or in the outputs' structure.
 

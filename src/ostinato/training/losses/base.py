@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ostinato.core import registry
-from ostinato.training.losses.traits import goes_by_element as goes_by_element
 from ostinato.training.losses.traits import traits_of
 from ostinato.training.tensors import (
     as_float_dtype,

@@ -9,7 +9,8 @@ import torchmetrics
 from torch import Tensor
 
 from ostinato.core import registry
-from ostinato.training.losses.base import Loss, LossFunctionWrapper, goes_by_element
+from ostinato.training.losses.base import Loss, LossFunctionWrapper
+from ostinato.training.losses.traits import goes_by_element
 from ostinato.training.metrics.base import Metric
 from ostinato.training.tensors import as_mask, as_tensor, fitted, snake_case
 
