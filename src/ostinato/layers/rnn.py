@@ -71,9 +71,13 @@ class RNN(Layer):
         self.go_backwards, self.stateful, self.unroll = go_backwards, stateful, unroll
         self.zero_output_for_mask, self.time_major = zero_output_for_mask, time_major
         self._states: Nest = None
-        self._structure = recurrence_structure(cell)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Read the sizes of the cell's states; a cell may know them only once it is built."""
+        self._structure = recurrence_structure(self.cell)
         self._sizes = [size_to_shape(size) for size in flatten(self._structure, is_size)]
-        self._zeros = _common_zeros(cell, self._structure, self._sizes)
+        self._zeros = _common_zeros(self.cell, self._structure, self._sizes)
 
     # -- shapes -------------------------------------------------------------------------------------------------------
 
@@ -84,6 +88,7 @@ class RNN(Layer):
         if isinstance(self.cell, Layer) and not self.cell.built:
             self.cell._build_device = self._build_device
             self.cell.build(step_shape)
+        self._settle()
         self.input_spec = map_nest(self._spec_of, shapes, is_shape)
 
     def _spec_of(self, shape: Any) -> InputSpec:
