@@ -88,47 +88,33 @@ def zero_state(cell: Any, batch: int, dtype: torch.dtype, device: torch.device) 
     return pack_like(structure, zeros, is_size)
 
 
-class GatedCell(Cell):
-    """The base of the built-in cells: one kernel, one recurrent kernel, one bias, over a number of gates."""
+class KernelCell(Cell):
+    """The base of the built-in cells: one kernel, one recurrent kernel, one bias, over a number of gates.
+
+    A subclass takes the options, calls `_setup_dropout` in its constructor and `_add_weights` in `build`, and says in
+    `_step_sizes` what the dropout masks are for.
+    """
 
     gates: int
-    _states: int = 1
 
-    def _bias_shape(self) -> tuple[int, ...]:
-        return (self.gates * self.units,)
-
-    def _bias_initializer(self) -> Any:
-        return self.bias_initializer
-
-    def _setup(self, units: int, dropout: float, recurrent_dropout: float, seed: int | None) -> None:
-        """Check and keep what all built-in cells take."""
-        if isinstance(units, bool) or not hasattr(units, "__index__") or int(units) < 1:
-            raise ValueError(f"{type(self).__name__}: `units` must be a positive integer, got {units!r}.")
+    def _setup_dropout(self, dropout: float, recurrent_dropout: float, seed: int | None) -> None:
         for what, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
             if not isinstance(rate, (int, float, np.floating)) or not 0 <= rate < 1:
                 raise ValueError(f"{type(self).__name__}: {what} must be in [0, 1), got {rate!r}.")
-        self.units = int(units)
         self.dropout, self.recurrent_dropout, self.seed = float(dropout), float(recurrent_dropout), seed
         self._stream = DEFAULT if seed is None else Stream(seed)
-        self.state_size: Any = self.units if self._states == 1 else [self.units] * self._states
-        self.output_size: Any = self.units
 
-    def build(self, input_shape: Any) -> None:
-        if not is_shape(input_shape) or len(input_shape) != 2 or input_shape[-1] is None:
-            raise ValueError(
-                f"{self.described}: expected a step's input (batch, features) with features known, got {input_shape!r}."
-            )
-        features = input_shape[-1]
-        self.input_spec = InputSpec(ndim=2, axes={-1: features}, layout="(batch, features)")
+    def _add_weights(self, kernel: tuple[int, ...], recurrent_kernel: tuple[int, ...], bias: tuple[int, ...]) -> None:
+        """Make the weights, of these shapes."""
         self.kernel = self.add_weight(
-            shape=(features, self.gates * self.units),
+            shape=kernel,
             initializer=self.kernel_initializer,
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
             name="kernel",
         )
         self.recurrent_kernel = self.add_weight(
-            shape=(self.units, self.gates * self.units),
+            shape=recurrent_kernel,
             initializer=self.recurrent_initializer,
             regularizer=self.recurrent_regularizer,
             constraint=self.recurrent_constraint,
@@ -137,12 +123,15 @@ class GatedCell(Cell):
         self.bias: Tensor | None = None
         if self.use_bias:
             self.bias = self.add_weight(
-                shape=self._bias_shape(),
+                shape=bias,
                 initializer=self._bias_initializer(),
                 regularizer=self.bias_regularizer,
                 constraint=self.bias_constraint,
                 name="bias",
             )
+
+    def _bias_initializer(self) -> Any:
+        return self.bias_initializer
 
     def _differs_in_training(self) -> bool:
         return self.dropout > 0 or self.recurrent_dropout > 0
@@ -155,18 +144,54 @@ class GatedCell(Cell):
             return self.kernel, self.recurrent_kernel, self.bias
         return kernel, recurrent_kernel, bias
 
-    def _dropout_masks(self, batch: int, training: bool) -> tuple[Tensor | None, Tensor | None]:
-        """Masks for (input, recurrent state) of one call, or None.
+    @abstractmethod
+    def _step_sizes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shapes of one step's input and of the recurrent state, without batch."""
 
-        With recurrent dropout each gate has masks of its own, `(gates, batch, ...)`; else all share one, as in Keras.
-        """
+    def _masks_by_gate(self) -> bool:
+        """With recurrent dropout each gate has masks of its own; else all share one, as in Keras."""
+        return self.recurrent_dropout > 0 and self.gates > 1
+
+    def _dropout_masks(self, batch: int, training: bool) -> tuple[Tensor | None, Tensor | None]:
+        """Masks for (input, recurrent state) of one call, or None: `(batch, ...)`, or `(gates, batch, ...)`."""
         if not training or not self._differs_in_training():
             return None, None
-        kernel, per_gate = self.kernel, self.recurrent_dropout > 0 and self.gates > 1
-        lead = (self.gates, batch) if per_gate else (batch,)
+        kernel, (step, state) = self.kernel, self._step_sizes()
+        lead = (self.gates, batch) if self._masks_by_gate() else (batch,)
         inputs = recurrent = None
         if self.dropout > 0:
-            inputs = dropout_mask((*lead, kernel.shape[0]), self.dropout, kernel, self._stream)
+            inputs = dropout_mask((*lead, *step), self.dropout, kernel, self._stream)
         if self.recurrent_dropout > 0:
-            recurrent = dropout_mask((*lead, self.units), self.recurrent_dropout, kernel, self._stream)
+            recurrent = dropout_mask((*lead, *state), self.recurrent_dropout, kernel, self._stream)
         return inputs, recurrent
+
+
+class GatedCell(KernelCell):
+    """The base of the built-in cells over vectors: kernel `(features, gates * units)`, states `(batch, units)`."""
+
+    _states: int = 1
+
+    def _bias_shape(self) -> tuple[int, ...]:
+        return (self.gates * self.units,)
+
+    def _setup(self, units: int, dropout: float, recurrent_dropout: float, seed: int | None) -> None:
+        """Check and keep what all of them take."""
+        if isinstance(units, bool) or not hasattr(units, "__index__") or int(units) < 1:
+            raise ValueError(f"{type(self).__name__}: `units` must be a positive integer, got {units!r}.")
+        self._setup_dropout(dropout, recurrent_dropout, seed)
+        self.units = int(units)
+        self.state_size: Any = self.units if self._states == 1 else [self.units] * self._states
+        self.output_size: Any = self.units
+
+    def build(self, input_shape: Any) -> None:
+        if not is_shape(input_shape) or len(input_shape) != 2 or input_shape[-1] is None:
+            raise ValueError(
+                f"{self.described}: expected a step's input (batch, features) with features known, got {input_shape!r}."
+            )
+        features = input_shape[-1]
+        self.input_spec = InputSpec(ndim=2, axes={-1: features}, layout="(batch, features)")
+        width = self.gates * self.units
+        self._add_weights((features, width), (self.units, width), self._bias_shape())
+
+    def _step_sizes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        return (self.kernel.shape[0],), (self.units,)

@@ -16,6 +16,22 @@ from ostinato.recurrence.activations import plain
 from ostinato.recurrence.lstm import LSTM as RecurrenceLSTM
 
 
+def forget_ones(initializer: Any, units: int) -> Any:
+    """An initializer of a bias `(4 units,)`: ones for the forget gate, the given initializer's values for the others.
+
+    >>> forget_ones(torch.zeros, 1)((4,), torch.float32)
+    tensor([0., 1., 0., 0.])
+    """
+
+    def initialize(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        values = initializer(shape, dtype=dtype)
+        values = values.clone() if isinstance(values, Tensor) else torch.tensor(values, device="cpu")
+        values[units : 2 * units] = 1
+        return values
+
+    return initialize
+
+
 @builtin("layers")
 class LSTMCell(GatedCell):
     """A long short-term memory cell: the inside of the loop of `LSTM`.
@@ -87,17 +103,7 @@ class LSTMCell(GatedCell):
         self.bias_constraint = constraints.get(bias_constraint)
 
     def _bias_initializer(self) -> Any:
-        if not self.unit_forget_bias:
-            return self.bias_initializer
-
-        def with_forget_ones(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-            """The bias initializer's values for the other gates, ones for the forget gate's."""
-            values = self.bias_initializer(shape, dtype=dtype)
-            values = values.clone() if isinstance(values, Tensor) else torch.tensor(values, device="cpu")
-            values[self.units : 2 * self.units] = 1
-            return values
-
-        return with_forget_ones
+        return forget_ones(self.bias_initializer, self.units) if self.unit_forget_bias else self.bias_initializer
 
     def recurrence(self, batch: int, training: bool) -> RecurrenceLSTM:
         """The recurrence over this cell's weights, with dropout masks `(batch, ...)` in training."""
