@@ -580,17 +580,17 @@ CASTS = {
         lambda: partial(layers.LSTM(3), zeros(2, 5, 3, dtype=torch.complex64)),
         r"expected a torch\.float32 tensor, got torch\.complex64",
     ),
-    "float array into Embedding": (
-        lambda: partial(layers.Embedding(5, 3), np.array([[1.0, 2.0]])),
-        r"indices must be integers, got torch\.float32.*\.long\(\)",
+    "complex numbers into Embedding": (
+        lambda: partial(layers.Embedding(5, 3), zeros(2, 3, dtype=torch.complex64)),
+        r"indices must be whole numbers, got torch\.complex64",
     ),
-    "float tensor into Embedding": (
-        lambda: partial(layers.Embedding(5, 3), torch.tensor([[1.5]])),
-        r"indices must be integers, got torch\.float32",
+    "nothing into Embedding": (
+        lambda: partial(layers.Embedding(5, 3), None),
+        r"expected a tensor or array of indices, got NoneType",
     ),
-    "booleans into Embedding": (
-        lambda: partial(layers.Embedding(5, 3), torch.tensor([[True]])),
-        r"indices must be integers, got torch\.bool",
+    "config of an Embedding without rows": (
+        lambda: partial(layers.Embedding.from_config, {"input_dim": 0, "output_dim": 2}),
+        r"Embedding\.from_config: .*`input_dim` must be a positive integer, got 0",
     ),
     "text to fit": (fit(np.array(["a"]), zeros(1, 2)), r"expected numbers, got an array of dtype <U1"),
     "an argument that call does not take": (
@@ -611,6 +611,22 @@ INDICES = {
     "index below 0": (
         lambda: partial(layers.Embedding(5, 3), torch.tensor([[-1, 2]])),
         r"indices must be in \[0, 5\), got -1 to 2",
+    ),
+    "NaN as an index": (
+        lambda: partial(layers.Embedding(5, 3), np.array([[1.0, np.nan]])),
+        r"indices must be in \[0, 5\), got nan to nan",
+    ),
+    "infinite index": (
+        lambda: partial(layers.Embedding(5, 3), torch.tensor([[1.0, torch.inf]])),
+        r"indices must be in \[0, 5\), got 1\.0 to inf",
+    ),
+    "float index too high": (
+        lambda: partial(layers.Embedding(5, 3), torch.tensor([[0.0, 5.0]])),
+        r"indices must be in \[0, 5\), got 0\.0 to 5\.0",
+    ),
+    "float index below 0": (
+        lambda: partial(layers.Embedding(5, 3), torch.tensor([[-0.5, 2.0]])),
+        r"indices must be in \[0, 5\), got -0\.5 to 2\.0",
     ),
 }
 

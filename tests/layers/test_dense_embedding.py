@@ -9,7 +9,7 @@ import torch
 
 import ostinato
 from ostinato import layers
-from side_by_side import tensor
+from side_by_side import give_weights, tensor
 
 
 def test_an_activation_taken_away():
@@ -40,6 +40,43 @@ def test_initial_weights_of_an_embedding(listed):
 def test_initial_weights_of_another_shape():
     with pytest.raises(ValueError, match=r"got shape \(4, 3\) for 'embeddings', number 0; expected \(5, 3\)"):
         layers.Embedding(5, 3, weights=np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64", "float16", "float32", "float64", "bool"])
+@pytest.mark.parametrize("as_array", [False, True])
+def test_indices_of_any_dtype(dtype, as_array):
+    """As in Keras, floats are cut to whole numbers; the mask is made before the cut."""
+    given = np.array([[0.0, 1.0, 2.9, 0.5], [8.0, 3.0, 0.0, 8.99]]).astype(dtype)
+    layer, theirs = layers.Embedding(9, 3, mask_zero=True), keras.layers.Embedding(9, 3, mask_zero=True)
+    for each in (layer, theirs):
+        each.build()
+    give_weights(layer, theirs)
+    x = given if as_array else torch.tensor(given)
+    ours, right = layer(x), theirs(torch.tensor(given))
+    torch.testing.assert_close(ours, right, rtol=0, atol=0)
+    assert ours._keras_mask.tolist() == right._keras_mask.tolist() == (given != 0).tolist()
+    ours.sum().backward()
+    read = np.bincount(given.astype(int).ravel(), minlength=9)
+    np.testing.assert_array_equal(layer.embeddings.grad, np.repeat(read[:, None], 3, axis=1))
+
+
+@pytest.mark.parametrize(("dtype", "rows"), [("bfloat16", 257), ("float16", 2049)])
+def test_float_indices_are_not_rounded(dtype, rows):
+    layer = layers.Embedding(rows, 2, dtype=dtype)
+    given = np.arange(float(rows))[None]
+    assert torch.equal(layer(given)[0], layer.embeddings)
+    assert torch.equal(layer(torch.tensor(given, dtype=layer.embeddings.dtype))[0], layer.embeddings)
+    with pytest.raises(TypeError, match=f"{dtype} cannot hold every index below {rows + 1}"):
+        layers.Embedding(rows + 1, 2)(torch.tensor(given, dtype=layer.embeddings.dtype))
+
+
+@pytest.mark.parametrize("config", [{"input_dim": 3.7, "output_dim": 8}, {"input_dim": 10, "output_dim": 0}])
+def test_a_bad_config_of_an_embedding_is_the_error_that_keras_raises(config):
+    for cls in (layers.Embedding, keras.layers.Embedding):
+        with pytest.raises(ValueError, match="must be a positive integer"):
+            cls(**config)
+        with pytest.raises(TypeError, match="must be a positive integer"):
+            cls.from_config(config)
 
 
 def test_messages_say_what_those_of_keras_do():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ostinato.core import constraints, initializers, regularizers
 from ostinato.core.context import CONTEXT
+from ostinato.core.dtypes import to_tensor
 from ostinato.core.layer import Layer
 from ostinato.core.registry import builtin
 
@@ -21,12 +23,19 @@ class Embedding(Layer):
     embeddings_regularizer, embeddings_constraint: of the table. mask_zero: index 0 is padding, to be masked in what
     follows; its row is an ordinary trainable one. weights: the table's initial values, an array or a list of one.
 
-    Called with integers of any shape `(...)`; returns `(..., output_dim)`. Raises TypeError for indices that are no
-    integers, IndexError for one outside `[0, input_dim)`.
+    Called with indices of any shape `(...)`; returns `(..., output_dim)`. Floats are cut to whole numbers, as in Keras;
+    the mask is made from what was given, before the cut. Raises TypeError for complex numbers, and for floats of a dtype
+    that cannot hold every index; on a CPU IndexError for NaN and for what is outside `[0, input_dim)` (on a GPU torch's
+    own check stops the process).
+
+    Source: Keras, `layers/core/embedding.py`.
 
     >>> import torch, ostinato
-    >>> ostinato.layers.Embedding(10, 4)(torch.tensor([[1, 2, 3]])).shape
+    >>> embedding = ostinato.layers.Embedding(10, 4)
+    >>> embedding(torch.tensor([[1, 2, 3]])).shape
     torch.Size([1, 3, 4])
+    >>> torch.equal(embedding(torch.tensor([[1.0, 2.7]])), embedding(torch.tensor([[1, 2]])))
+    True
     """
 
     def __init__(
@@ -66,11 +75,10 @@ class Embedding(Layer):
         )
 
     def call(self, inputs: Tensor) -> Tensor:
-        inputs = self._whole(inputs)
         try:
-            return torch.nn.functional.embedding(inputs, self.embeddings)
+            return torch.nn.functional.embedding(self._whole(inputs), self.embeddings)
         except IndexError:
-            low, high = int(inputs.min()), int(inputs.max())
+            low, high = inputs.min().item(), inputs.max().item()
         raise IndexError(
             f"{self.described}: indices must be in [0, {self.input_dim}), got {low} to {high}. Make input_dim at least "
             f"the largest index + 1."
@@ -82,6 +90,14 @@ class Embedding(Layer):
         del config["weights"]
         return config
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The layer that `get_config` described, with fresh weights. Raises TypeError for bad options, as Keras does."""
+        try:
+            return super().from_config(config)
+        except ValueError as error:
+            raise TypeError(f"{cls.__name__}.from_config: {error}") from error
+
     def compute_mask(self, inputs: Tensor, mask: Any = None) -> Any:
         """True where the index is not 0, with mask_zero; else None."""
         return inputs != 0 if self.mask_zero else None
@@ -90,20 +106,32 @@ class Embedding(Layer):
         """`(..., output_dim)`."""
         return (*input_shape, self.output_dim)
 
+    def _asks_for_dtype(self) -> bool:
+        return False  # the table is read, not multiplied with what is given
+
     def _admit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        (inputs, *rest), kwargs = super()._admit(args, kwargs)
-        if not isinstance(inputs, Tensor):
-            raise TypeError(f"{self.described}: expected a tensor or array of integers, got {type(inputs).__name__}.")
-        return (self._whole(inputs), *rest), kwargs
+        args, kwargs = super()._admit(args, kwargs)
+        if not isinstance(args[0], Tensor):
+            raise TypeError(f"{self.described}: expected a tensor or array of indices, got {type(args[0]).__name__}.")
+        if args[0].is_complex():
+            raise TypeError(f"{self.described}: indices must be whole numbers, got {args[0].dtype}.")
+        return args, kwargs
+
+    def _admit_leaf(self, leaf: Any, strict: bool) -> Any:
+        if isinstance(leaf, (np.ndarray, np.generic)) and leaf.dtype.kind == "f":
+            return to_tensor(leaf, torch.float64, self._where())  # the table's dtype might not tell the indices apart
+        return super()._admit_leaf(leaf, strict)
 
     def _whole(self, inputs: Tensor) -> Tensor:
-        """Indices as int32 or int64. Raises TypeError for what are no integers."""
+        """Indices as int32 or int64; -1, which is refused later, for NaN and what is between -1 and 0."""
         if inputs.dtype in (torch.int64, torch.int32):
             return inputs
-        floating = inputs.is_floating_point() and not CONTEXT.inferring  # there, it stands for an Input of any dtype
-        if floating or inputs.is_complex() or inputs.dtype is torch.bool:
-            raise TypeError(
-                f"{self.described}: indices must be integers, got {inputs.dtype}. Cast them, say with .long() or "
-                f".astype('int64'), if they are whole numbers."
-            )
+        if inputs.is_floating_point():
+            narrow = self.input_dim > 1 + 2 / torch.finfo(inputs.dtype).eps
+            if narrow and not CONTEXT.inferring:  # there, it stands for an Input of any dtype
+                raise TypeError(
+                    f"{self.described}: {inputs.dtype} cannot hold every index below {self.input_dim}: some have been "
+                    f"rounded to others. Pass integers."
+                )
+            inputs = inputs.nan_to_num(nan=-1.0).floor()  # what becomes of NaN in integers depends on the machine
         return inputs.to(torch.int64)
