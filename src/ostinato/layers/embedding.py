@@ -24,8 +24,8 @@ class Embedding(Layer):
     follows; its row is an ordinary trainable one. weights: the table's initial values, an array or a list of one.
 
     Called with indices of any shape `(...)`; returns `(..., output_dim)`. Floats are cut to whole numbers, as in Keras;
-    the mask is made from what was given, before the cut. Raises TypeError for complex numbers, and for floats of a dtype
-    that cannot hold every index; on a CPU IndexError for NaN and for what is outside `[0, input_dim)` (on a GPU torch's
+    the mask is made from what was given, before the cut. Raises TypeError for complex numbers and for floats of a dtype
+    that cannot hold every index, on a CPU IndexError for NaN and for what is outside `[0, input_dim)` (on a GPU torch's
     own check stops the process).
 
     Source: Keras, `layers/core/embedding.py`.
@@ -92,7 +92,7 @@ class Embedding(Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The layer that `get_config` described, with fresh weights. Raises TypeError for bad options, as Keras does."""
+        """The layer that `get_config` described, with fresh weights; bad options are a TypeError, as in Keras."""
         try:
             return super().from_config(config)
         except ValueError as error:
