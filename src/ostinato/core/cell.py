@@ -82,10 +82,16 @@ def output_size(cell: Any) -> Nest:
 
 
 def zero_state(cell: Any, batch: int, dtype: torch.dtype, device: torch.device) -> Nest:
-    """Zeros for every state of a cell, `(batch, ...)` each, as Keras hands them about."""
+    """Zeros for every state of a cell, `(batch, ...)` each, as Keras hands them about.
+
+    Raises ValueError if the cell does not know their sizes yet.
+    """
     structure = state_structure(cell)
-    zeros = [torch.zeros((batch, *size_to_shape(s)), dtype=dtype, device=device) for s in flatten(structure, is_size)]
-    return pack_like(structure, zeros, is_size)
+    shapes: list[Any] = [(batch, *size_to_shape(size)) for size in flatten(structure, is_size)]
+    if any(None in shape for shape in shapes):
+        who = getattr(cell, "described", type(cell).__name__)
+        raise ValueError(f"{who}: the sizes of its states are known once it is built; call build(input_shape) first.")
+    return pack_like(structure, [torch.zeros(shape, dtype=dtype, device=device) for shape in shapes], is_size)
 
 
 class KernelCell(Cell):

@@ -26,11 +26,14 @@ def is_size(value: Any) -> bool:
     return hasattr(value, "__len__") and hasattr(value, "__getitem__")
 
 
-def size_to_shape(size: Any) -> tuple[int, ...]:
-    """A size as a tuple of ints: 5 gives (5,)."""
-    if isinstance(size, int):
-        return (size,)
-    return tuple(int(size[i]) for i in range(len(size)))
+def size_to_shape(size: Any) -> Shape:
+    """A size as a shape: 5 gives (5,); None for -1, by which a cell says that it will know once it is built.
+
+    >>> size_to_shape(5), size_to_shape(torch.Size([-1, 3]))
+    ((5,), (None, 3))
+    """
+    entries = (size,) if isinstance(size, int) else (int(size[i]) for i in range(len(size)))
+    return tuple(None if entry == -1 else entry for entry in entries)
 
 
 def is_shape(value: Any) -> bool:

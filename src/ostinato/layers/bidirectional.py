@@ -106,10 +106,11 @@ class Bidirectional(Layer):
         return found if len(found) > 1 else found[0]
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Nest:
+        found = super().compute_output_spec(*args, **kwargs)  # builds the cells, which may know their sizes only then
         halves = (self.forward_layer, self.backward_layer)
         for half, states in zip(halves, self._halve(kwargs.get("initial_state")), strict=True):
             half._check_drawn(states)
-        return super().compute_output_spec(*args, **kwargs)
+        return found
 
     def _split(self, output: Any) -> tuple[Any, ...]:
         """(output, *states) of what a half returns."""

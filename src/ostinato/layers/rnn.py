@@ -15,7 +15,7 @@ from ostinato.core.input_spec import InputSpec
 from ostinato.core.layer import Layer
 from ostinato.core.masks import first_mask
 from ostinato.core.registry import builtin
-from ostinato.core.shapes import is_shape, is_size, normalise, size_to_shape
+from ostinato.core.shapes import Shape, is_shape, is_size, normalise, size_to_shape
 from ostinato.engines.execute import execute
 from ostinato.layers.keras_cell import check_cell, recurrence_of, with_dtype_of
 from ostinato.layers.stacked import StackedRNNCells
@@ -116,8 +116,9 @@ class RNN(Layer):
         return (output, *self._state_entries(shapes))
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Nest:
+        found = super().compute_output_spec(*args, **kwargs)  # builds the cell, which may know its sizes only then
         self._check_drawn(kwargs.get("initial_state"))
-        return super().compute_output_spec(*args, **kwargs)
+        return found
 
     def _check_drawn(self, states: Nest) -> None:
         """Raise ValueError unless symbolic states are as many and of the shapes that the cell carries."""
@@ -267,7 +268,7 @@ class RNN(Layer):
                     f"{self.described}: recorded states are for a batch of {leaf.shape[0]}, got {batch}. Call "
                     f"reset_states() or pass batches of {leaf.shape[0]}."
                 )
-            if tuple(leaf.shape) != (batch, *size):
+            if tuple(leaf.shape) != (batch, *size) and not InputSpec(shape=(batch, *size)).fits(leaf.shape):
                 raise ValueError(
                     f"{self.described}: {what} must be {wanted} with batch {batch}, got {describe(leaves)}."
                 )
@@ -339,12 +340,13 @@ class RNN(Layer):
         return isinstance(self.cell, Layer) and self.cell._differs_in_training()
 
 
-def _common_zeros(cell: Any, structure: Nest, sizes: list[tuple[int, ...]]) -> tuple[int, tuple[int, ...]] | None:
+def _common_zeros(cell: Any, structure: Nest, sizes: list[Shape]) -> tuple[int, tuple[int, ...]] | None:
     """(number, size) of the states, where the initial ones are zeros all alike, so that one tensor serves for them."""
     plain = isinstance(cell, Cell) and type(cell).get_initial_state is Cell.get_initial_state
     if not plain or not isinstance(structure, list) or len(structure) != len(sizes) or len(set(sizes)) != 1:
         return None
-    return len(sizes), sizes[0]
+    size = tuple(n for n in sizes[0] if n is not None)
+    return (len(sizes), size) if size == sizes[0] else None
 
 
 def _swap(nest: Nest) -> Nest:
