@@ -32,7 +32,10 @@ def convolution(
     steps = whole_numbers(who, "strides", strides, rank)
     rates = whole_numbers(who, "dilation_rate", dilation_rate, rank)
     if max(steps) > 1 and max(rates) > 1:
-        raise ValueError(f"{who}: strides {steps} and dilation_rate {rates}: one of the two must be 1.")
+        raise ValueError(
+            f"{who}: Specifying `strides > 1` is not compatible with `dilation_rate > 1`; one of the two must be 1. "
+            f"Got strides {steps} and dilation_rate {rates}."
+        )
     known = ("valid", "same", "causal") if rank == 1 else ("valid", "same")
     chosen = padding.lower() if isinstance(padding, str) else padding
     if chosen not in known:
