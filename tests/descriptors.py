@@ -94,6 +94,27 @@ DESCRIPTORS: dict[str, Descriptor] = {
     "Bidirectional, sum of the last": Descriptor(
         lambda layers, **o: layers.Bidirectional(layers.GRU(3, **o), merge_mode="sum"), SEQUENCE, mask=True
     ),
+    "ConvLSTM1D": Descriptor(
+        lambda layers, **o: layers.ConvLSTM1D(3, 2, padding="same", dilation_rate=2, return_sequences=True, **o),
+        (5, 4, 2),
+        mask=True,
+    ),
+    "ConvLSTM2D": Descriptor(lambda layers, **o: layers.ConvLSTM2D(3, (2, 3), (1, 2), **o), (5, 4, 5, 2), mask=True),
+    "ConvLSTM2D, channels_first": Descriptor(
+        lambda layers, **o: layers.ConvLSTM2D(
+            3, 2, data_format="channels_first", use_bias=False, return_sequences=True, return_state=True, **o
+        ),
+        (5, 2, 4, 3),
+        mask=True,
+    ),
+    "ConvLSTM3D": Descriptor(
+        lambda layers, **o: layers.ConvLSTM3D(2, 2, padding="same", strides=2, **o), (5, 3, 4, 2, 2), mask=True
+    ),
+    "Bidirectional, of ConvLSTM2D": Descriptor(
+        lambda layers, **o: layers.Bidirectional(layers.ConvLSTM2D(2, 2, return_sequences=True, **o)),
+        (5, 3, 4, 2),
+        mask=True,
+    ),
     # -- cells --
     "LSTMCell": Descriptor(lambda layers, **o: layers.LSTMCell(3, **o), (4,), states=[(3,), (3,)]),
     "GRUCell": Descriptor(lambda layers, **o: layers.GRUCell(3, reset_after=False, **o), (4,), states=[(3,)]),

@@ -7,6 +7,7 @@ from ostinato.layers.activation import Activation, LeakyReLU, ReLU, Softmax
 from ostinato.layers.attention import Attention
 from ostinato.layers.bidirectional import Bidirectional
 from ostinato.layers.concatenate import Concatenate, concatenate
+from ostinato.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from ostinato.layers.convolution import Conv1D, Conv2D
 from ostinato.layers.dense import Dense
 from ostinato.layers.dot import Dot, dot
@@ -56,6 +57,9 @@ __all__ = [
     "Concatenate",
     "Conv1D",
     "Conv2D",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
     "Dense",
     "Dot",
     "Dropout",

@@ -1,6 +1,7 @@
 """The mathematics: recurrences as pure steps of tensors, and the one loop over them."""
 
 from ostinato.recurrence.base import Problem, Recurrence, Scanned
+from ostinato.recurrence.conv_lstm import ConvLSTM
 from ostinato.recurrence.gru import GRU
 from ostinato.recurrence.lstm import LSTM
 from ostinato.recurrence.masks import Compacted, compact
@@ -12,6 +13,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "Compacted",
+    "ConvLSTM",
     "Problem",
     "Recurrence",
     "Scanned",
