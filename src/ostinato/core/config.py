@@ -14,10 +14,10 @@ _COUNTS: Counter[str] = Counter()
 def snake_case(name: str) -> str:
     """`SimpleRNN` to `simple_rnn`, `LSTM` to `lstm`.
 
-    >>> snake_case("StackedRNNCells"), snake_case("LSTMCell"), snake_case("SimpleRNN")
-    ('stacked_rnn_cells', 'lstm_cell', 'simple_rnn')
+    >>> snake_case("StackedRNNCells"), snake_case("LSTMCell"), snake_case("ConvLSTM2D")
+    ('stacked_rnn_cells', 'lstm_cell', 'conv_lstm2d')
     """
-    name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", name.replace("RNNCells", "Rnn_Cells"))
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name.replace("RNNCells", "Rnn_Cells"))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).replace("__", "_").lower()
 
 
