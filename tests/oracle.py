@@ -1,4 +1,6 @@
-"""SimpleRNN, GRU and LSTM in NumPy float64: one sample, one step, one gate at a time, and backpropagation by hand.
+"""SimpleRNN, GRU, LSTM and ConvLSTM in NumPy float64: one sample, one step, one gate at a time.
+
+With backpropagation by hand, but for ConvLSTM, whose derivatives are complex steps.
 
 Slow and simple on purpose, and free of torch: what every engine must agree with. Written from the equations in the
 layers' documentation and from Keras's rules for masks, dropout and direction.
@@ -282,3 +284,92 @@ def _gru_back(
 
 
 BACKS: dict[str, Callable[..., list[Array]]] = {"simple_rnn": _simple_rnn_back, "gru": _gru_back, "lstm": _lstm_back}
+
+
+# -- convolutions -----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class ConvCell:
+    """A ConvLSTM: weights in Keras's layout, channels last; dropout masks `(4, batch, *sizes, channels)`."""
+
+    kernel: Array
+    recurrent_kernel: Array
+    bias: Array | None = None
+    dropout: Array | None = None
+    recurrent_dropout: Array | None = None
+    strides: tuple[int, ...] | None = None
+    dilation: tuple[int, ...] | None = None
+    padding: str = "valid"
+    activation: str = "tanh"
+    recurrent_activation: str = "sigmoid"
+
+    @property
+    def filters(self) -> int:
+        return self.recurrent_kernel.shape[-2]
+
+    def step(self, sample: int, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
+        """(h, c) after one step of one sample."""
+        ones = (1,) * (x.ndim - 1)
+        z = []
+        for gate in range(4):
+            columns = slice(gate * self.filters, (gate + 1) * self.filters)
+            dropped = x if self.dropout is None else x * self.dropout[gate, sample]
+            held = h if self.recurrent_dropout is None else h * self.recurrent_dropout[gate, sample]
+            strides, dilation = self.strides or ones, self.dilation or ones
+            inside = convolve(dropped, self.kernel[..., columns], strides, dilation, self.padding)
+            around = convolve(held, self.recurrent_kernel[..., columns], ones, ones, "same")
+            z.append(inside + around + (0.0 if self.bias is None else self.bias[columns]))
+        activation, squash = ACTIVATIONS[self.activation][0], ACTIVATIONS[self.recurrent_activation][0]
+        c = squash(z[1]) * c + squash(z[0]) * activation(z[2])
+        return squash(z[3]) * activation(c), c
+
+
+def convolve(x: Array, kernel: Array, strides: tuple[int, ...], dilation: tuple[int, ...], padding: str) -> Array:
+    """One sample `(*sizes, channels)` under a window: `(*places, filters)`, the places of the window one by one."""
+    window, rank = kernel.shape[:-2], kernel.ndim - 2
+    reach = [d * (k - 1) for d, k in zip(dilation, window, strict=True)]
+    places, pads = [], []
+    for n, s, r in zip(x.shape[:-1], strides, reach, strict=True):
+        count = -(-n // s) if padding == "same" else (n - r - 1) // s + 1
+        missing = max((count - 1) * s + r + 1 - n, 0) if padding == "same" else 0
+        places.append(count)
+        pads.append((missing // 2, missing - missing // 2))
+    x = np.pad(x, [*pads, (0, 0)])
+    y = np.zeros((*places, kernel.shape[-1]), np.result_type(x, kernel))
+    for place in np.ndindex(*places):
+        for point in np.ndindex(*window):
+            at = tuple(place[a] * strides[a] + point[a] * dilation[a] for a in range(rank))
+            y[place] += x[at] @ kernel[point]
+    return y
+
+
+def run_conv(
+    cell: ConvCell, inputs: Array, states: list[Array], mask: Array | None = None, go_backwards: bool = False
+) -> Result:
+    """Run over inputs `(batch, time, *sizes, channels)` from h and c `(batch, *places, filters)`."""
+    batch, time = inputs.shape[:2]
+    bias = [] if cell.bias is None else [cell.bias]
+    dtype = np.result_type(inputs, cell.kernel, cell.recurrent_kernel, *states, *bias)
+    outputs = np.zeros((batch, time, *states[0].shape[1:]), dtype)
+    last, final = np.zeros(states[0].shape, dtype), [np.zeros(each.shape, dtype) for each in states]
+    for sample in range(batch):
+        h, c = (each[sample] for each in states)
+        output = np.zeros(h.shape, dtype)
+        for position, t in enumerate(reversed(range(time)) if go_backwards else range(time)):
+            if mask is None or mask[sample, t]:
+                h, c = cell.step(sample, inputs[sample, t], h, c)
+                output = h
+            outputs[sample, position] = output
+        last[sample], final[0][sample], final[1][sample] = output, h, c
+    return Result(outputs, last, final, [])
+
+
+def derivative(of: Callable[[Array], Any], at: Array) -> Array:
+    """The gradient of a scalar function by complex steps, which have no rounding error however small they are."""
+    gradient = np.zeros_like(at)
+    for index in np.ndindex(at.shape):
+        moved = at.astype(complex)
+        moved[index] += 1e-30j
+        gradient[index] = of(moved).imag / 1e-30
+    return gradient
