@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -107,6 +107,13 @@ class ConvLSTMCell(KernelCell):
         self.bias_constraint = constraints.get(bias_constraint)
         self._step_size: tuple[int, ...] = ()  # of the input, without batch; known once built
         self.output_size = torch.Size(self._arranged((-1,) * rank, self.filters))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """The cell that `get_config` described; Keras's leaves the rank out, which is that of the window."""
+        if "rank" not in config and isinstance(config.get("kernel_size"), (list, tuple)):
+            config = {"rank": len(config["kernel_size"]), **config}
+        return super().from_config(config)
 
     @property
     def state_size(self) -> list[torch.Size]:
