@@ -109,9 +109,9 @@ def make(described, dtype):
     return (CUSTOM.get(name) or getattr(ostinato.layers, name))(**config)
 
 
-def built(spec, arrays, dtype):
-    """The layer of a case, built as Keras would build it."""
-    layer = make(spec["layer"], dtype)
+def built(spec, arrays, dtype, remade=lambda layer: layer):
+    """The layer of a case, built as Keras would build it. remade: what to do with it before it is built."""
+    layer = remade(make(spec["layer"], dtype))
     inputs = leaves(arrays, "x0_")
     if spec["layer"]["class_name"] in ("Sequential", "Chain"):
         layer(inputs[0] if inputs[0].dtype.kind == "i" else inputs[0].astype(dtype))
@@ -128,15 +128,18 @@ def draw_weights(rng, spec, arrays):
         arrays[f"w{index}"] = grid(rng.normal(size=weight.shape) * 0.5)
 
 
-def run(spec, arrays, dtype):
-    """What the library computes for a case, under the names of the golden arrays."""
+def run(spec, arrays, dtype, remade=lambda layer: layer, called=lambda layer, *args, **kwargs: layer(*args, **kwargs)):
+    """What the library computes for a case, under the names of the golden arrays.
+
+    remade: the layer to use, from the one that the spec describes; called: how to call it.
+    """
     wanted = getattr(torch, dtype)
 
     def tensor(array):
         exact = array.dtype.kind in "ib"
         return torch.tensor(array) if exact else torch.tensor(array, dtype=wanted, requires_grad=True)
 
-    layer = built(spec, arrays, dtype)
+    layer = built(spec, arrays, dtype, remade)
     weights = leaves(arrays, "w")
     assert [w.shape for w in layer.get_weights()] == [w.shape for w in weights]
     layer.set_weights(weights)
@@ -158,7 +161,7 @@ def run(spec, arrays, dtype):
             keywords["constants"] = constants
         if call["reset"]:
             layer.reset_states()
-        outputs = flatten(layer(inputs[0] if len(inputs) == 1 else tuple(inputs), **keywords))
+        outputs = flatten(called(layer, inputs[0] if len(inputs) == 1 else tuple(inputs), **keywords))
         for position, (y, cotangent) in enumerate(zip(outputs, leaves(arrays, f"c{index}_"), strict=True)):
             assert y.dtype is wanted and y.shape == cotangent.shape
             results[f"y{index}_{position}"] = y.detach().numpy()
