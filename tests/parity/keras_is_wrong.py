@@ -36,7 +36,7 @@ def _masked(case: Case) -> bool:
 
 
 def _lost(case: Case) -> bool:
-    """Whether Keras does not see the mask of the first call, which is the one that is given states."""
+    """Whether Keras does not see the mask of a call that is given states."""
     return case.route in ("masking", "embedding") and case.states is not None
 
 

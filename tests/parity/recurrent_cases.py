@@ -69,8 +69,9 @@ class Case:
 
     bidirectional: whether it is a Bidirectional of `half`; backward: its backward layer, if one is given. mask: flags
     for each row; route: how it gets to the layer: as a "tensor" or "array", of "ints", from "masking" or an
-    "embedding", or as "lengths". states: None, "list", "tuple", or "flat". garbage: what stands in masked steps.
-    follow: a layer after this one, which must get its mask. way: "call", or "model" for a call on symbolic tensors.
+    "embedding", or as "lengths". states: None, "list", "tuple", "flat", or the "pair" of a Bidirectional; given_to:
+    the calls that get them. garbage: what stands in masked steps. follow: whether a layer comes after this one, and
+    must get its mask. way: "call", or "model" for a call on symbolic tensors.
     """
 
     half: Half
@@ -88,6 +89,7 @@ class Case:
     mask: tuple[tuple[bool, ...], ...] | None = None
     route: str = "tensor"
     states: str | None = None
+    given_to: tuple[int, ...] = (0,)
     garbage: float | None = None
     follow: bool = False
     way: str = "call"
@@ -235,10 +237,10 @@ def cases(draw: Any, conv: bool = False) -> Case:
     if mask is not None and route not in ("masking", "embedding"):
         garbage = draw(st.sampled_from([None, None, None, float("nan"), float("inf"), 1e38]))
     stateful = draw(seldom)
-    states = draw(st.sampled_from([None, "list", "tuple", "flat"]))
+    states = draw(st.sampled_from([None, "list", "tuple", "flat"] + ["pair"] * bidirectional))
     sequences = draw(flags)
     way = draw(st.sampled_from(["call", "call", "call", "model"]))
-    if stateful or route not in ("tensor", "masking", "embedding") or states in ("tuple", "flat") or garbage:
+    if stateful or route not in ("tensor", "masking", "embedding") or states not in (None, "list") or garbage:
         way = "call"
     return Case(
         half=half,
@@ -256,6 +258,7 @@ def cases(draw: Any, conv: bool = False) -> Case:
         mask=mask,
         route=route,
         states=states,
+        given_to=draw(st.sampled_from([(0,), (1,), (0, 1)])) if stateful else (0,),
         garbage=garbage,
         follow=sequences and merge_mode is not None and not conv and not stateful and draw(flags),
         way=way,

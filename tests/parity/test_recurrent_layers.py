@@ -16,8 +16,10 @@ from hypothesis import given, settings
 
 import oracle
 import ostinato
+from parity.case_data import data_of
 from parity.keras_is_wrong import AFTER_RESET, EVERYTHING, GRADIENTS, ROWS, agreement, rows_of
-from parity.layers_of import data_of, loop_results, make_layer, results, weights_of
+from parity.layers_of import make_layer, results, weights_of
+from parity.loop_of import loop_results
 from parity.recurrent_cases import Case, Cell, Half, cases
 
 SEEDS = [int(each) for each in os.environ.get("OSTINATO_PARITY_SEEDS", "0").split(",")]
