@@ -444,8 +444,8 @@ def test_order_regularizers_and_constraints_survive(how):
         assert len(after.losses) == 1
 
 
-def test_assign_value_and_numpy_are_conveniences_that_may_be_lost():
-    """ "`assign`, `.value`, `.numpy()` are a convenience on a Parameter subclass": nothing else needs the subclass"""
+def test_assign_value_and_numpy_are_conveniences_that_layers_put_back():
+    """ "`assign`, `.value`, `.numpy()` are a convenience on a Parameter subclass": the truth is in the layer"""
     layer = Scale()
     layer(torch.ones(1, 2))
     weight = layer.factor
@@ -456,12 +456,32 @@ def test_assign_value_and_numpy_are_conveniences_that_may_be_lost():
     with pytest.raises(ValueError, match=r"expected shape \(2,\), got \(3,\)"):
         weight.assign([1.0, 2.0, 3.0])
     layer.load_state_dict({"factor": torch.full((2,), 5.0)}, assign=True)
-    assert type(layer.factor) is nn.Parameter
-    assert layer(torch.ones(1, 2)).tolist() == [[5.0, 5.0]]
-    assert layer.get_weights()[0].tolist() == [5.0, 5.0]
+    assert layer.factor is not weight and layer.factor.assign(layer.factor + 1).tolist() == [6.0, 6.0]
+    assert layer(torch.ones(1, 2)).tolist() == [[6.0, 6.0]]
+    assert layer.get_weights()[0].tolist() == [6.0, 6.0]
     layer.set_weights([np.array([1.0, 2.0])])
     assert layer(torch.ones(1, 2)).tolist() == [[1.0, 2.0]]
     assert isinstance(copy.deepcopy(layer).factor, nn.Parameter)
+
+
+@pytest.mark.parametrize("put", [nn.Parameter, torch.clone], ids=["a parameter", "a plain tensor"])
+def test_the_library_asks_for_no_more_than_a_parameter(put):
+    """ "NOT relied upon": what stands in a weight's place, by whatever way, is used, listed and trained"""
+    layer = layers.LSTM(3)
+    x = tensor(2, 4, 2)
+    layer(x)
+    values = [put(torch.full_like(weight, 0.1)) for weight in layer.weights]
+    with torch.no_grad():
+        for name, value in zip(["kernel", "recurrent_kernel", "bias"], values, strict=True):
+            layer.cell._parameters[name] = value.requires_grad_()
+    twin = layers.LSTM(3)
+    twin.build((None, None, 2))
+    twin.set_weights([np.full(weight.shape, 0.1) for weight in layer.weights])
+    torch.testing.assert_close(layer(x), twin(x))
+    layer(x).sum().backward()
+    assert all(weight.grad is not None for weight in values)
+    assert all(mine is value for mine, value in zip(layer.trainable_weights, values, strict=True))
+    assert [w.shape for w in layer.get_weights()] == [v.shape for v in values]
 
 
 def test_a_weight_is_a_parameter_and_its_results_are_plain_tensors():

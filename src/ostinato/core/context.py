@@ -15,6 +15,7 @@ class CallContext(threading.local):
     training: the mode of the enclosing call, None outside any call.
     depth: how many layer calls are under way; number: counts the outermost ones.
     inferring: shapes are being found on the meta device; nothing a call does may last.
+    rehearsing: a call on data is only to build the layers; what they assign to their weights is dropped.
     """
 
     def __init__(self) -> None:  # for each thread; where class attributes stand in, torch.compile loses its way
@@ -22,6 +23,7 @@ class CallContext(threading.local):
         self.depth = 0
         self.number = 0
         self.inferring = False
+        self.rehearsing = False
 
 
 CONTEXT = CallContext()
@@ -40,3 +42,17 @@ def inferring_shapes() -> Iterator[None]:
             yield
     finally:
         CONTEXT.inferring = before
+
+
+@contextlib.contextmanager
+def rehearsing(only_building: bool = True) -> Iterator[None]:
+    """While the block runs, layers are built by calls that leave nothing behind: their weights hold their values.
+
+    only_building: False for what is to last all the same, inside.
+    """
+    before = CONTEXT.rehearsing
+    CONTEXT.rehearsing = only_building
+    try:
+        yield
+    finally:
+        CONTEXT.rehearsing = before

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from ostinato.core import constraints, initializers, regularizers
 from ostinato.core.config import snake_case, unique_name
-from ostinato.core.context import CONTEXT
+from ostinato.core.context import CONTEXT, rehearsing
 from ostinato.core.dtypes import as_dtype, default_device
 from ostinato.core.shapes import as_shape
 from ostinato.core.symbolic import replace_leaves, walk
 from ostinato.core.tracking import Weights, tracked
-from ostinato.core.weights import Weight, WeightInfo, to_numpy, write
+from ostinato.core.weights import FixedWeight, Weight, WeightInfo, belong, dressed, lent, numbers, to_numpy, write
 
 _MADE = itertools.count()
 _REGISTERS = ("_parameters", "_buffers", "_pending")
@@ -118,7 +118,7 @@ class KerasModule(torch.nn.Module):
             raise ValueError(
                 f"{self.described}: the initializer of weight {name!r} gave shape {tuple(values.shape)}, not {shape}."
             )
-        weight: Tensor = Weight(values, requires_grad=self._trainable) if trainable else values
+        weight = Weight(values, requires_grad=self._trainable) if trainable else FixedWeight(values)
         info = WeightInfo(next(_MADE), trainable, regularizers.get(regularizer), constraints.get(constraint))
         self._pending[id(weight)] = (weight, name or "weight", info)
         if self.built and not self._building:
@@ -138,26 +138,34 @@ class KerasModule(torch.nn.Module):
         for key in [key for key, value in self.__dict__.items() if key not in _REGISTERS and _holds(value, own)]:
             self._aliases[key] = replace_leaves(self.__dict__.pop(key), lambda leaf: own.get(id(leaf), leaf))
 
-    def _register(self, attribute: str, weight: Tensor, info: WeightInfo) -> None:
+    def _register(self, attribute: str, weight: Weight, info: WeightInfo) -> None:
         del self._pending[id(weight)]
         if info.trainable:
-            self.register_parameter(attribute, weight)  # type: ignore[arg-type]
+            self.register_parameter(attribute, weight)
         else:
             self.register_buffer(attribute, weight)
         self._weight_info[attribute] = info
         self._weight_info = dict(sorted(self._weight_info.items(), key=lambda item: item[1].number))
+        belong(weight, self, attribute)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Tensor):
             pending = self._pending.get(id(value))
             if pending is not None:
                 self.__dict__.pop(name, None)  # a placeholder such as `self.kernel = None`
-                return self._register(name, value, pending[2])
-            known = self._parameters if isinstance(value, torch.nn.Parameter) else self._buffers
-            first = next((key for key, each in known.items() if each is value), name)
+                return self._register(name, *pending[::2])
+            first = next((key for key, each in self._own_tensors() if each is value), name)
             if first != name:
                 self.__dict__.pop(name, None)
                 self._aliases[name] = OwnWeight(first)  # a second name for one weight
+                return None
+            if name in self._weight_info and (name in self._parameters or name in self._buffers):
+                value = value if torch.compiler.is_compiling() else dressed(value, self, name)
+            if isinstance(value, FixedWeight):  # which torch would take for a parameter
+                if name not in self._buffers:
+                    self.__dict__.pop(name, None)
+                    self.register_buffer(name, value)
+                self._buffers[name] = value
                 return None
         elif isinstance(value, (list, tuple, dict)):
             value = tracked(self, name, value)
@@ -165,9 +173,18 @@ class KerasModule(torch.nn.Module):
         return None
 
     def __getattr__(self, name: str) -> Any:
-        parameters = self.__dict__.get("_parameters")  # what is asked for most, in every call
-        if parameters is not None and name in parameters:
-            return parameters[name]
+        own = self.__dict__  # past torch's look-up, and in its order: what is asked for most, in every call
+        parameters = own["_parameters"]
+        if name in parameters:
+            weight = parameters[name]
+            return weight if type(weight) is Weight else self._answer(name, weight)
+        buffers = own["_buffers"]
+        if name in buffers:
+            weight = buffers[name]
+            return weight if type(weight) is FixedWeight else self._answer(name, weight)
+        modules = own["_modules"]
+        if name in modules:
+            return modules[name]
         try:
             return super().__getattr__(name)
         except AttributeError as error:
@@ -180,6 +197,20 @@ class KerasModule(torch.nn.Module):
                 # Python asks here when a property's own code raised AttributeError; that is what must be told.
                 raise _property_error(self, name) from error
             raise
+
+    def _answer(self, name: str, found: Tensor | None) -> Tensor | None:
+        """What stands in a weight's place with Keras's conveniences; what is no weight as it is."""
+        return found if found is None or name not in self._weight_info else lent(found, self, name)
+
+    def _own_tensors(self) -> Iterator[tuple[str, Tensor | None]]:
+        return itertools.chain(self._parameters.items(), self._buffers.items())
+
+    def _dress(self) -> None:
+        """Put Keras's conveniences back on what torch put in the places of the module's own weights."""
+        for name in self._weight_info:
+            kept: dict[str, Any] = self._parameters if name in self._parameters else self._buffers
+            if kept.get(name) is not None:
+                kept[name] = dressed(kept[name], self, name)
 
     # -- weights ------------------------------------------------------------------------------------------------------
 
@@ -220,20 +251,26 @@ class KerasModule(torch.nn.Module):
     def set_weights(self, weights: list[Any]) -> None:
         """Write all weights, in the order of `weights`.
 
-        Raises ValueError for a wrong number or shape, before anything is written.
+        weights: numbers, arrays or tensors of any dtype, anywhere.
+        Raises ValueError for a wrong number or shape, or what is not numbers, before anything is written.
         """
         own = Weights(self)
         if len(weights) != len(own.all):
             hint = "" if self.built else " It is not built yet: call it, or build(input_shape), first."
             raise ValueError(f"{self.described}: set_weights got {len(weights)} arrays, expected {len(own.all)}.{hint}")
+        taken = []
         for position, (mine, given) in enumerate(zip(own.all, weights, strict=True)):
             if tuple(mine.shape) != tuple(np.shape(given)):
                 raise ValueError(
                     f"{self.described}: set_weights got shape {tuple(np.shape(given))} for {own.names[position]!r}, "
                     f"number {position}; expected {tuple(mine.shape)}."
                 )
-        for name, mine, given in zip(own.names, own.all, weights, strict=True):
-            write(mine, given, name)
+            taken.append(numbers(mine, given, functools.partial(self._described_weight, own.names[position])))
+        for mine, values in zip(own.all, taken, strict=True):
+            write(mine, values)
+
+    def _described_weight(self, name: str) -> str:
+        return f"{self.described}: weight {name!r}"
 
     def count_params(self) -> int:
         """Number of scalars in all weights. Raises ValueError if the layer is not built."""
@@ -305,7 +342,17 @@ class KerasModule(torch.nn.Module):
             self._dtype = moved.dtype
         if moved.device != probe.device or (self._device is None and not self.built and moved.device.type == "cpu"):
             self._device = moved.device
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)
+        self._dress()
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._dress()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._dress()  # copies and pickles hold what torch makes of weights
 
 
 def _registering(init: Any) -> Any:
@@ -335,7 +382,7 @@ def once(build: Any) -> Any:
             return None
         self._building, pending = True, dict(self._pending)
         try:
-            with torch.inference_mode(False):
+            with torch.inference_mode(False), rehearsing(False):  # what is assigned to weights here is to last
                 build(self, *args, **kwargs)
             self._register_pending()
             if not self._trainable:

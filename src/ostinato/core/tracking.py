@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ class Weights:
         self.trainable: list[Tensor] = []
         self.fixed: list[Tensor] = []
         self.infos: list[WeightInfo | None] = []
+        self._computed: list[Computed] = []
         self._seen: set[int] = set()
         self._seen_modules: set[int] = set()
         self._add(module, "")
@@ -37,6 +38,7 @@ class Weights:
             self.names.append(prefix + name)
             self.infos.append(infos.get(name))
             (self.trainable if tensor.requires_grad else self.fixed).append(tensor)
+        self._computed += _parametrized(module, infos)
         for name, child in module._modules.items():
             if child is not None and name != "parametrizations":
                 self._add(child, f"{prefix}{name}.")
@@ -52,16 +54,52 @@ class Weights:
     def regularized(self) -> list[tuple[Tensor, Any]]:
         """(weight, regularizer) for each trainable weight that has one."""
         pairs = zip(self.all, self.infos, strict=True)
-        return [
+        plain = [
             (w, info.regularizer)
             for w, info in pairs
             if info is not None and info.regularizer is not None and w.requires_grad
         ]
+        judged = [each for each in self._computed if each.info.regularizer is not None]
+        return plain + [(w, each) for each in judged for w in each.originals[:1] if w.requires_grad]
 
     def constrained(self) -> list[tuple[Tensor, Any]]:
-        """(weight, constraint) for each trainable weight that has one."""
+        """(weight, constraint) for each trainable weight that has one.
+
+        Raises ValueError for a parametrized one: it is computed, and cannot be put back among the allowed ones.
+        """
+        for module, name, info, _ in self._computed:
+            if info.constraint is not None:
+                raise ValueError(
+                    f"{getattr(module, 'described', module)}: weight {name!r} is parametrized, so that nothing can be "
+                    f"written into it, and it has a constraint, {info.constraint!r}. Let the parametrization see to "
+                    f"what is allowed, and make the layer without the constraint."
+                )
         pairs = zip(self.all, self.infos, strict=True)
         return [(w, info.constraint) for w, info in pairs if info is not None and info.constraint is not None]
+
+
+class Computed(NamedTuple):
+    """A weight that `torch.nn.utils.parametrize` computes from others at each use; as a function, its penalty."""
+
+    module: torch.nn.Module
+    name: str
+    info: WeightInfo
+    originals: list[Tensor]
+
+    def __call__(self, original: Tensor) -> Tensor:
+        """The regularizer's penalty of the weight as it is computed now, whatever it is computed from."""
+        regularizer: Any = self.info.regularizer
+        return regularizer(getattr(self.module, self.name))
+
+
+def _parametrized(module: torch.nn.Module, infos: dict[str, WeightInfo]) -> list[Computed]:
+    container = module._modules.get("parametrizations")
+    found = {} if container is None else container._modules
+    return [
+        Computed(module, name, infos[name], [*holder.parameters(recurse=False)])
+        for name, holder in found.items()
+        if name in infos and holder is not None
+    ]
 
 
 def _parameters(module: torch.nn.Module, infos: dict[str, WeightInfo]) -> Iterator[tuple[str, Tensor]]:
@@ -72,7 +110,7 @@ def _parameters(module: torch.nn.Module, infos: dict[str, WeightInfo]) -> Iterat
     container = module._modules.get("parametrizations")
     parametrized = {} if container is None else container._modules
     names = [name for name, info in infos.items() if info.trainable]
-    names += [name for name in module._parameters if name not in infos]
+    names += [name for name in module._parameters if name not in names]
     names += [name for name in parametrized if name not in names]
     for name in names:
         tensor = module._parameters.get(name)

@@ -1,37 +1,209 @@
-"""Weights: torch parameters with Keras's conveniences."""
+"""Weights: torch parameters and buffers with Keras's conveniences."""
 
 from __future__ import annotations
 
+import sys
+import weakref
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ostinato.core.context import CONTEXT
+from ostinato.ops.tensors import tensor
 
-class Weight(torch.nn.Parameter):
-    """A parameter that also answers to Keras's `assign`, `value` and `numpy`.
+Function = Callable[[Tensor], Tensor]
 
-    These are conveniences: `load_state_dict(assign=True)` and `.to("meta")` put plain parameters in its place, and
-    nothing in the library asks for more than a parameter. What must last is in the layer, under the weight's name.
+
+class Variable(Tensor):
+    """A tensor with Keras's ways of reading and changing it; what is computed from it is a plain tensor.
+
+    A write is in place, and autograd is told: a backward that needs the value from before it raises, as it does for
+    any tensor of torch that was written to.
+
+    Source:
+        Keras, `backend/common/variables.py`.
+
+    Example:
+        >>> import torch, ostinato
+        >>> total = ostinato.layers.Layer().add_weight(shape=(2,), initializer="zeros", trainable=False)
+        >>> total.assign_add([1.0, 2.0]).value.tolist(), total.assign(total * 3).tolist()
+        ([1.0, 2.0], [3.0, 6.0])
     """
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @property
+    def described(self) -> str:
+        """Whose it is and its name, for messages."""
+        return "variable"
 
     @property
     def value(self) -> Tensor:
         """The tensor itself."""
         return self
 
-    def assign(self, value: Any) -> Weight:
-        """Write `value` (array or tensor of the same shape) into the weight."""
-        write(self, value, "weight")
-        return self
-
     def numpy(self, *, force: bool = False) -> np.ndarray:
         """A copy of the values as a NumPy array."""
         return to_numpy(self)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.numpy(), dtype)
+
+    def assign(self, value: Any) -> Self:
+        """Hold another value from now on: numbers, an array or a tensor of the same shape, of any dtype, anywhere.
+
+        Returns the variable. Raises ValueError for another shape, for complex values where there are none, and for
+        what is not numbers.
+        """
+        return self._take(numbers(self, value, lambda: self.described))
+
+    def assign_add(self, value: Any) -> Self:
+        """Hold the sum with a value, which is broadcast if it is smaller. Returns the variable; raises as `assign`."""
+        mine, other = self._together(numbers(self, value, lambda: self.described))
+        return self._take(mine + other)
+
+    def assign_sub(self, value: Any) -> Self:
+        """Hold the difference from a value, as `assign_add` does the sum."""
+        mine, other = self._together(numbers(self, value, lambda: self.described))
+        return self._take(mine - (other.to(mine.dtype) if other.dtype is torch.bool else other))
+
+    def _take(self, value: Tensor) -> Self:
+        if value.shape != self.shape:
+            raise ValueError(self._misfit(tuple(value.shape)))
+        self._hold(value)
+        return self
+
+    def _misfit(self, shape: tuple[int, ...]) -> str:
+        """The message for a value of another shape."""
+        return f"{self.described}: expected shape {tuple(self.shape)}, got {shape}."
+
+    def _together(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """The values of the variable and another one, on one device."""
+        return self, value.to(self.device)
+
+    def _hold(self, value: Tensor) -> None:
+        write(self, value)
+
+
+class Weight(Variable, torch.nn.Parameter):
+    """A parameter of a layer that also answers to what Keras's variables do.
+
+    Constraint and regularizer stand in the layer, under the weight's name, and are read and set there: what hangs on a
+    parameter is lost by `.to("meta")`, `load_state_dict(assign=True)` and pickle. Layers put these conveniences back
+    on what torch put in the place of their weights; nothing in the library asks for more than a parameter.
+    """
+
+    _owner: Any = None  # a weak reference to the layer that it is a weight of
+    _key = ""  # its name there
+
+    def detach(self) -> Tensor:
+        """A plain tensor of the same memory, without a gradient."""
+        detached = super().detach()
+        # `Parameter(weight)`, which torch's parametrizations call, takes a subclass only if `detach` is of its class.
+        if not torch.compiler.is_compiling() and sys._getframe(1).f_code is torch.nn.Parameter.__new__.__code__:
+            return torch.Tensor._make_subclass(type(self), detached)
+        return detached
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Weight:
+        made = memo[id(self)] = type(self)(self.data.clone(memory_format=torch.preserve_format), self.requires_grad)
+        owner = memo.get(id(self._layer))  # the copy of its layer, if that is being copied
+        if owner is not None:
+            belong(made, owner, self._key)
+        return made
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A plain parameter: a file of weights names no class of this library."""
+        return torch._utils._rebuild_parameter, (self.data, self.requires_grad, {})
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return f"{type(self).__name__} containing:\n{Tensor.__repr__(self.data.requires_grad_(self.requires_grad))}"
+
+    def _hold(self, value: Tensor) -> None:
+        if not CONTEXT.rehearsing:
+            write(self, value)
+
+    @property
+    def _layer(self) -> Any:
+        return None if self._owner is None else self._owner()
+
+    @property
+    def _info(self) -> WeightInfo | None:
+        layer = self._layer
+        return None if layer is None else layer._weight_info.get(self._key)
+
+    @property
+    def described(self) -> str:
+        layer = self._layer
+        return "weight" if layer is None else f"{layer.described}: weight {self._key!r}"
+
+    @property
+    def name(self) -> str:
+        """The weight's name in its layer, as in the layer's `state_dict`."""
+        return self._key or "weight"
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes it."""
+        return self.requires_grad
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self.requires_grad_(bool(value))
+
+    @property
+    def constraint(self) -> Function | None:
+        """What puts the weight back among the allowed ones after each step of an optimizer, or None."""
+        return None if self._info is None else self._info.constraint
+
+    @constraint.setter
+    def constraint(self, value: Function | None) -> None:
+        self._replace("constraint", value)
+
+    @property
+    def regularizer(self) -> Function | None:
+        """What makes a penalty of the weight, or None."""
+        return None if self._info is None else self._info.regularizer
+
+    @regularizer.setter
+    def regularizer(self, value: Function | None) -> None:
+        self._replace("regularizer", value)
+
+    def _replace(self, what: str, value: Function | None) -> None:
+        info: Any = self._info
+        if value is not None and not callable(value):
+            raise ValueError(f"{self.described}: {what} must be callable or None, got {value!r}.")
+        if info is None:
+            raise ValueError(
+                f"{self.described}: it is no layer's weight yet, or no longer; {what}s stand in the layer."
+            )
+        self._layer._weight_info[self._key] = info._replace(**{what: value})
+
+
+class FixedWeight(Weight):
+    """A weight that training leaves alone: `add_weight(trainable=False)`.
+
+    It stands among the layer's buffers, not among its parameters. That Python calls it a parameter all the same is for
+    torch's compiler, which takes no other subclass of Tensor everywhere.
+    """
+
+    def __new__(cls, data: Tensor, requires_grad: bool = False) -> FixedWeight:
+        return super().__new__(cls, data, requires_grad)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes it: no."""
+        return False
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        if value:
+            raise ValueError(
+                f"{self.described}: it was made with trainable=False, as a buffer, and cannot be trained. Make it with "
+                f"add_weight(trainable=True), and set trainable = False for as long as it is not to be trained."
+            )
 
 
 class WeightInfo(NamedTuple):
@@ -42,8 +214,51 @@ class WeightInfo(NamedTuple):
 
     number: int
     trainable: bool
-    regularizer: Callable[[Tensor], Tensor] | None
-    constraint: Callable[[Tensor], Tensor] | None
+    regularizer: Function | None
+    constraint: Function | None
+
+
+def belong(weight: Weight, layer: Any, name: str) -> None:
+    """Let a weight know its layer and its name there, unless it stands in another one."""
+    known = weight._layer
+    if known is None or all(kept.get(weight._key) is not weight for kept in (known._parameters, known._buffers)):
+        weight._owner, weight._key = weakref.ref(layer), name
+
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def _kind(layer: Any, name: str) -> type[Weight]:
+    return Weight if layer._weight_info[name].trainable else FixedWeight
+
+
+def dressed(found: Tensor, layer: Any, name: str) -> Tensor:
+    """What is to stand in the place of a layer's weight for a tensor: a weight that shares its memory.
+
+    A plain parameter becomes one itself, so that optimizers go on knowing it; other kinds of tensors are left alone.
+    """
+    kind = _kind(layer, name)
+    if type(found) is torch.nn.Parameter and kind is Weight:
+        found.__class__ = Weight
+    elif type(found) in _PLAIN and kind is FixedWeight and not found.requires_grad:
+        found = FixedWeight(found)
+    if type(found) is kind:
+        belong(found, layer, name)
+    return found
+
+
+def lent(found: Tensor, layer: Any, name: str) -> Tensor:
+    """What a layer answers with where a plain tensor stands in the place of its weight: as `dressed`, for the moment.
+
+    `functional_call` puts tensors there, with gradients of their own, which must get them.
+    """
+    if torch.compiler.is_compiling():
+        return found.as_subclass(_kind(layer, name)) if type(found) in _PLAIN else found
+    if type(found) is not Tensor:
+        return dressed(found, layer, name)
+    made = found.as_subclass(_kind(layer, name))
+    belong(made, layer, name)
+    return made
 
 
 def to_numpy(weight: Tensor) -> np.ndarray:
@@ -53,11 +268,33 @@ def to_numpy(weight: Tensor) -> np.ndarray:
     return Tensor.numpy(values).copy()
 
 
-def write(weight: Tensor, value: Any, name: str) -> None:
-    """Write `value` into a weight in place. Raises ValueError if the shapes differ."""
-    if not isinstance(value, Tensor):
-        value = torch.as_tensor(np.asarray(value))
-    if tuple(value.shape) != tuple(weight.shape):
-        raise ValueError(f"{name}: expected shape {tuple(weight.shape)}, got {tuple(value.shape)}.")
+def numbers(weight: Tensor, value: Any, who: Callable[[], str]) -> Tensor:
+    """A value for a weight, as a tensor without a gradient, of any shape and of a dtype that the weight's can hold.
+
+    who: says whose weight it is, for messages. Raises ValueError for what is not numbers, and for complex ones where
+    the weight has none.
+    """
+    try:
+        taken = tensor(value, weight).detach()
+    except (TypeError, ValueError) as error:
+        shape = tuple(weight.shape)
+        raise ValueError(f"{who()}: expected numbers of shape {shape}, got {value!r:.80}: {error}") from error
+    if taken.is_complex() and not weight.is_complex():
+        raise ValueError(f"{who()}: expected values of {weight.dtype}, got {taken.dtype}. Take their .real.")
+    return taken
+
+
+def write(weight: Tensor, value: Tensor) -> None:
+    """Write a tensor of the same shape into a weight, in place and unseen by autograd."""
+    if torch.compiler.is_compiling() and torch.is_grad_enabled():
+        value = torch.ops.ostinato.settled(value)
     with torch.no_grad():
         weight.copy_(value)
+
+
+# A compiled backward computes again what is cheap, here the new value from the old one, which has been overwritten by
+# then (PyTorch 2.13). It does not compute again what an operator of our own gave.
+_LIBRARY = torch.library.Library("ostinato", "FRAGMENT")
+_LIBRARY.define("settled(Tensor value) -> Tensor")
+_LIBRARY.impl("settled", torch.clone, "CompositeExplicitAutograd")
+torch.library.register_fake("ostinato::settled", torch.empty_like, lib=_LIBRARY)

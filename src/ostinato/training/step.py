@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ostinato.core.context import CONTEXT
+from ostinato.core.context import CONTEXT, rehearsing
 from ostinato.core.graph import call_masked
 from ostinato.core.masks import attach
 from ostinato.core.symbolic import SymbolicTensor, TensorSpec, infer
@@ -97,7 +97,7 @@ class Step:
     def build(self, x: Nest) -> None:
         """Build the layers that are not built yet, by a call in inference that leaves nothing else behind."""
         if not self.compiled.built:
-            with torch.no_grad():
+            with torch.no_grad(), rehearsing():
                 call_masked(self.model, (x,), {"training": False}, None)
             self.model.reset_states()
 

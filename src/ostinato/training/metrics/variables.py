@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ostinato.core.dtypes import to_tensor
+from ostinato.core.weights import Variable
 
 
 def _first(states: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ AGGREGATIONS: dict[str, str | Callable[[Tensor], Tensor]] = {
 """Keras's names for how the states of several processes become one, as torchmetrics' `dist_reduce_fx`."""
 
 
-class MetricVariable(Tensor):
+class MetricVariable(Variable):
     """A state of a metric, as `Metric.add_variable` makes it: a tensor with Keras's ways of changing it.
 
     It stays the same object for as long as its metric lives, on whatever device; what is computed from it is a plain
@@ -33,9 +33,6 @@ class MetricVariable(Tensor):
     Args:
         value: its first value; the tensor itself is taken, not a copy.
         name: of the variable.
-
-    Source:
-        Keras, `backend/common/variables.py`.
 
     Example:
         >>> import torch
@@ -47,7 +44,6 @@ class MetricVariable(Tensor):
         tensor([2., 3.])
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
     _name: str
 
     def __new__(cls, value: Tensor, name: str) -> MetricVariable:
@@ -63,6 +59,10 @@ class MetricVariable(Tensor):
         return MetricVariable, (self.value.clone(), self._name)
 
     @property
+    def described(self) -> str:
+        return f"variable {self._name!r}"
+
+    @property
     def name(self) -> str:
         """The variable's name."""
         return self._name
@@ -72,35 +72,21 @@ class MetricVariable(Tensor):
         """What it holds now, as a plain tensor."""
         return self.detach()
 
-    def assign(self, value: Any) -> MetricVariable:
-        """Hold another value from now on; a number or an array of the same shape.
+    def _misfit(self, shape: tuple[int, ...]) -> str:
+        return (
+            f"{self.described}: it has shape {tuple(self.shape)}, and the value to assign has shape {shape}; they must "
+            f"be the same."
+        )
 
-        Returns the variable. Raises ValueError for another shape.
-        """
-        return self._set(self._taken(value))
+    def _together(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        return self.to(value.device), value
 
-    def assign_add(self, value: Any) -> MetricVariable:
-        """Hold the sum with a value. Returns the variable. Raises ValueError for another shape."""
-        value = self._taken(value)
-        return self._set(self.to(value.device) + value)
-
-    def assign_sub(self, value: Any) -> MetricVariable:
-        """Hold the difference from a value. Returns the variable. Raises ValueError for another shape."""
-        value = self._taken(value)
-        return self._set(self.to(value.device) - value)
-
-    def _taken(self, value: Any) -> Tensor:
-        """A value as a tensor of this dtype; where it is, if it is one already."""
-        tensor = value.detach() if isinstance(value, Tensor) else to_tensor(value, self.dtype, self.device)
-        if tensor.shape != self.shape:
-            raise ValueError(
-                f"variable {self._name!r}: it has shape {tuple(self.shape)}, and the value to assign has shape "
-                f"{tuple(tensor.shape)}; they must be the same."
-            )
-        return tensor.to(self.dtype)
+    def _hold(self, value: Tensor) -> None:
+        """Hold a tensor's value; on the tensor's device from now on."""
+        self._set(value.to(self.dtype))
 
     def _set(self, value: Tensor) -> MetricVariable:
-        """Hold a tensor's value; on the tensor's device from now on."""
+        """Hold a tensor, of whatever device, dtype and shape."""
         with torch.no_grad():
             if value.device == self.device and value.dtype is self.dtype and value.shape == self.shape:
                 self.copy_(value)  # in place: what inference mode makes could not be changed outside of it
