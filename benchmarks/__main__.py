@@ -32,6 +32,7 @@ class Clock:
 
     name = "clock"
     differentiable = True
+    runs_cudnn = False
 
     def __init__(self, units: int) -> None:
         zero = torch.zeros(1, units)

@@ -19,6 +19,7 @@ class OpaqueEngine:
 
     name = "opaque"
     differentiable = False
+    runs_cudnn = False
 
     def __init__(self, name: str = "opaque", takes: Sequence[str] = ("simple_rnn", "gru", "lstm")) -> None:
         self.name, self.takes = name, takes
@@ -51,6 +52,7 @@ class LoopEngine:
 
     name = "loop"
     differentiable = False
+    runs_cudnn = False
 
     def refuses(self, spec: Spec) -> list[str]:
         return []

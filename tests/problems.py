@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -92,16 +93,42 @@ def oracle_cell(recurrence: Any) -> oracle.Cell:
 
 def ask_oracle(problem: Problem) -> oracle.Result:
     """The oracle's result, batch first."""
-    mask = _array(problem.mask)
-    if problem.lengths is not None:
-        mask = np.arange(problem.inputs.shape[0])[:, None] < _array(problem.lengths)
+    mask, inputs, reverse = _array(problem.mask), _array(problem.inputs), problem.reverse
+    if problem.lengths is not None and problem.mask is None:
+        mask = ~_after_lengths(problem)
+        inputs, reverse = _turned(problem, inputs), False
     return oracle.run(
         oracle_cell(problem.recurrence),
-        _array(problem.inputs).swapaxes(0, 1),
+        inputs.swapaxes(0, 1),
         [_array(h) for h in problem.state],
         None if mask is None else mask.T.astype(bool),
-        problem.reverse,
+        reverse,
     )
+
+
+def _after_lengths(problem: Problem) -> np.ndarray:
+    """`(time, batch)`, where the output is unspecified: after a row's length, unless a mask says what stands there."""
+    time, batch = problem.inputs.shape[:2]
+    if problem.lengths is None or problem.mask is not None:
+        return np.zeros((time, batch), dtype=bool)
+    return np.arange(time)[:, None] >= problem.lengths.numpy()
+
+
+def _turned(problem: Problem, array: np.ndarray) -> np.ndarray:
+    """The used steps of each row in the order in which a problem with lengths takes them."""
+    array = array.copy()
+    for row, length in enumerate(problem.lengths.tolist() if problem.reverse and problem.lengths is not None else ()):
+        array[:length, row] = array[:length, row][::-1]
+    return array
+
+
+def specified(problem: Problem, scanned: Scanned) -> Scanned:
+    """A result with zeros for the outputs that are unspecified."""
+    if scanned.outputs is None or problem.lengths is None:
+        return scanned
+    outputs, after = scanned.outputs, torch.from_numpy(_after_lengths(problem))
+    after = after.reshape(after.shape + (1,) * (outputs.dim() - 2))
+    return dataclasses.replace(scanned, outputs=outputs.masked_fill(after, 0))
 
 
 def ask_oracle_for_gradients(problem: Problem, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -110,17 +137,23 @@ def ask_oracle_for_gradients(problem: Problem, grads: Sequence[Tensor | None]) -
     rest = iter(grads)
     d_outputs = next(rest) if problem.sequences else None
     d_last, *d_states = rest
+    compacted = problem.lengths is not None and problem.mask is None
+    inputs = _turned(problem, _array(problem.inputs)) if compacted else _array(problem.inputs)
+    if d_outputs is not None:
+        d_outputs = d_outputs.masked_fill(torch.from_numpy(_after_lengths(problem))[..., None], 0)
     found = oracle.gradients(
         oracle_cell(problem.recurrence),
         result,
-        _array(problem.inputs).swapaxes(0, 1),
+        inputs.swapaxes(0, 1),
         [_array(h) for h in problem.state],
         np.zeros_like(result.outputs) if d_outputs is None else _array(d_outputs).swapaxes(0, 1),
         np.zeros_like(result.last) if d_last is None else _array(d_last),
         [np.zeros_like(h) if d is None else _array(d) for h, d in zip(result.states, d_states, strict=True)],
-        problem.reverse,
+        problem.reverse and not compacted,
     )
-    arrays = [found.inputs.swapaxes(0, 1), *found.states, found.kernel, found.recurrent_kernel, found.bias, None, None]
+    d_inputs = found.inputs.swapaxes(0, 1)
+    d_inputs = _turned(problem, d_inputs) if compacted else d_inputs
+    arrays = [d_inputs, *found.states, found.kernel, found.recurrent_kernel, found.bias, None, None]
     return [
         None if array is None else torch.tensor(array).to(like)
         for array, like in zip(arrays, leaves(problem), strict=True)
@@ -128,9 +161,11 @@ def ask_oracle_for_gradients(problem: Problem, grads: Sequence[Tensor | None]) -
 
 
 def expected(problem: Problem) -> list[Tensor]:
-    """What the oracle says of a problem, in the order of `results`, in float64."""
+    """What the oracle says of a problem, in the order of `results`, in float64; zeros for what is unspecified."""
     found = ask_oracle(problem)
-    outputs = [found.outputs.swapaxes(0, 1)] if problem.sequences else []
+    outputs = [found.outputs.swapaxes(0, 1).copy()] if problem.sequences else []
+    for each in outputs:
+        each[_after_lengths(problem)] = 0
     return [torch.tensor(array) for array in (*outputs, found.last, *found.states)]
 
 
@@ -147,7 +182,7 @@ def cotangents(scanned: Scanned, seed: int = 1) -> list[Tensor]:
 
 def value_and_gradients(problem: Problem, run: Any, seed: int = 1) -> tuple[list[Tensor], list[Tensor]]:
     """Results of `run(problem)`, and the gradients of `wanting(problem)` for random gradients of all results."""
-    scanned = run(problem)
+    scanned = specified(problem, run(problem))
     found = results(scanned)
     pairs = [(y, g) for y, g in zip(found, cotangents(scanned, seed), strict=True) if y.requires_grad]
     grads = torch.autograd.grad([y for y, _ in pairs], wanting(problem), [g for _, g in pairs], materialize_grads=True)

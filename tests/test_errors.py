@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import ostinato
 from ostinato import Input, Model, Sequential, layers
+from ostinato.errors import NotStatefulError
 from ostinato.initializers import VarianceScaling
 from ostinato.saving import deserialize_keras_object
 
@@ -232,7 +233,6 @@ STATES = {
         lambda: partial(recorded(), zeros(3, 5, 3)),
         r"recorded states are for a batch of 2, got 3\. Call reset_states\(\) or pass batches of 2",
     ),
-    "reset of a layer that records none": (lambda: layers.LSTM(4).reset_states, r"not stateful.*stateful=True"),
     "reset to too few": (
         lambda: partial(recorded().reset_states, [zeros(2, 4)]),
         r"has 1 tensor\(s\); this cell carries 2",
@@ -498,7 +498,10 @@ MODELS = {
         lambda: Sequential([layers.LSTM(4)]).count_params,
         r"LSTM.*is not built: it has no parameters yet",
     ),
-    "cuDNN where there is none": (lambda: partial(layers.LSTM, 4, use_cudnn=True), r"use_cudnn=True.*cuDNN"),
+    "cuDNN where there is none": (
+        lambda: partial(built(layers.LSTM(4, use_cudnn=True), None, 5, 3), zeros(2, 5, 3)),
+        r"no engine is willing to run lstm.*aten: is not cuDNN, which use_cudnn=True asks for and which needs a GPU",
+    ),
 }
 
 
@@ -639,6 +642,14 @@ ATTRIBUTES = {
     "attribute that tensors do not have": (lambda: lambda: x(3).foo, r"has no attribute 'foo'"),
 }
 
+NOT_STATEFUL = {
+    "reset of a layer that records none": (lambda: layers.LSTM(4).reset_states, r"not stateful.*stateful=True"),
+    "states of a layer that records none": (
+        lambda: partial(setattr, layers.GRU(4), "states", zeros(2, 4)),
+        r"GRU .*is not stateful and records no states",
+    ),
+}
+
 TABLE = [
     pytest.param(make, error, message, id=f"{group}: {name}")
     for group, error, rows in (
@@ -650,6 +661,7 @@ TABLE = [
         ("training", ValueError, TRAINING),
         ("tensor", ValueError, TENSORS),
         ("cast", TypeError, CASTS),
+        ("not stateful", NotStatefulError, NOT_STATEFUL),
         ("index", IndexError, INDICES),
         ("undefined", NotImplementedError, UNDEFINED),
         ("attribute", AttributeError, ATTRIBUTES),

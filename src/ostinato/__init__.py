@@ -25,6 +25,7 @@ from ostinato import (
     saving,
     utils,
 )
+from ostinato.engines.select import use_engine
 from ostinato.initializers import Initializer
 from ostinato.layers import Layer
 from ostinato.layers.explain import explain
@@ -63,5 +64,6 @@ __all__ = [
     "plots",
     "regularizers",
     "saving",
+    "use_engine",
     "utils",
 ]

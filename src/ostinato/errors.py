@@ -16,6 +16,14 @@ class DownloadError(OSError):
     """
 
 
+class NotStatefulError(AttributeError, ValueError):
+    """States were to be reset or set of a layer that records none; an AttributeError, as in Keras 2.
+
+    >>> issubclass(NotStatefulError, AttributeError)
+    True
+    """
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a message: ` Did you mean 'lstm'?`, or nothing.
 

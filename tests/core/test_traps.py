@@ -1166,7 +1166,7 @@ def test_accepted_and_refused_options():
         assert torch.equal(layer(x), plain(x))
     for cls in (layers.LSTM, layers.GRU):
         with pytest.raises(ValueError, match="use_cudnn=True"):
-            cls(3, use_cudnn=True)
+            cls(3, use_cudnn=True)(x)
 
 
 def test_compile_is_keras_compile_and_torch_compile_is_a_function(nothing_drawn):

@@ -22,6 +22,7 @@ from problems import (
     expected,
     expected_gradients,
     problem,
+    specified,
     value_and_gradients,
     wanting,
 )
@@ -213,7 +214,8 @@ def test_what_an_engine_keeps_dies_with_the_results(monkeypatch):
 
 def second_derivatives(asked, tensors, prepare=lambda asked: asked):
     """Gradients of a sum of cubes, and those of the sum of their squares."""
-    loss = sum((y**3).sum() for y in results(run(prepare(asked))))
+    prepared = prepare(asked)
+    loss = sum((y**3).sum() for y in results(specified(prepared, run(prepared))))
     first = torch.autograd.grad(loss, tensors, create_graph=True, materialize_grads=True)
     return [*first, *torch.autograd.grad(sum((g**2).sum() for g in first), tensors, materialize_grads=True)]
 

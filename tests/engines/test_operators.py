@@ -52,7 +52,7 @@ def arguments(asked):
     """What `operators.run` hands to the operator."""
     weights = [tensor for tensor in asked.recurrence.tensors() if tensor is not None]
     options = operators._options(asked.recurrence)
-    return asked.inputs, list(asked.state), weights, asked.lengths, options, asked.reverse, asked.sequences
+    return asked.inputs, list(asked.state), weights, asked.lengths, options, asked.reverse, asked.sequences, asked.cudnn
 
 
 def operator(asked):
@@ -240,7 +240,7 @@ def test_a_compiled_bidirectional_over_a_compiled_stack():
     wanted = model(x).detach()
     seen = Seen()
     found = torch.compile(model, backend=seen, fullgraph=True)(x)
-    equal([found.detach()], [wanted])
+    close([found], [wanted], atol=1e-7)  # not equal: outside, both directions are one call of the engine
     assert seen.operators == ["lstm", "lstm", "lstm", "gru"]
 
 

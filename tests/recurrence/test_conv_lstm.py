@@ -113,7 +113,9 @@ def by_oracle(asked, tensors=None):
         mask = torch.arange(len(inputs))[:, None] < asked.lengths
     mask = None if mask is None else mask.T.numpy()
     found = oracle.run_conv(cell, arranged(inputs).swapaxes(0, 1), [arranged(h), arranged(c)], mask, asked.reverse)
-    outputs = [back(found.outputs.swapaxes(0, 1))] if asked.sequences else []
+    outputs = [back(found.outputs.swapaxes(0, 1)).copy()] if asked.sequences else []
+    if asked.sequences and asked.lengths is not None:
+        outputs[0][~mask.T] = 0  # unspecified
     return [*outputs, back(found.last), *(back(each) for each in found.states)]
 
 

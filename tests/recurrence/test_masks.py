@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ostinato.engines.execute import execute
 from ostinato.engines.flat import leaves, results, with_leaves
 from ostinato.recurrence import compact, scan
-from ostinato.recurrence.masks import mask_of_lengths
+from ostinato.recurrence.masks import mask_of_lengths, turned
 from problems import CELLS, all_masks, close, cotangents, equal, expected, expected_gradients, problem, wanting
 
 
@@ -77,16 +77,16 @@ def test_compact_brings_the_used_steps_to_the_front_in_order(data, time, batch, 
     flags = data.draw(st.lists(st.booleans(), min_size=time * batch, max_size=time * batch))
     mask = torch.tensor(flags, dtype=torch.bool).reshape(time, batch)
     inputs = torch.arange(1.0, time * batch + 1).reshape(time, batch, 1)
-    found = compact(inputs, mask, reverse)
+    found = compact(inputs, mask)
     assert found.lengths.dtype is torch.int64
+    run = turned(found.inputs, found.lengths) if reverse else found.inputs  # a run that gives back what it reads
     for row in range(batch):
         used = [t for t in range(time) if mask[t, row]]
-        used = used[::-1] if reverse else used
         padded = [float(inputs[t, row, 0]) for t in used] + [0.0] * (time - len(used))
         assert found.inputs[:, row, 0].tolist() == padded
         assert int(found.lengths[row]) == len(used)
         # The way back: a masked step shows what the last used step before it gave, zeros before the first.
-        given_back = found.restore(found.inputs)[:, row, 0].tolist()
+        given_back = found.restore(run, reverse)[:, row, 0].tolist()
         shown, held = [], 0.0
         for t in range(time - 1, -1, -1) if reverse else range(time):
             held = float(inputs[t, row, 0]) if mask[t, row] else held

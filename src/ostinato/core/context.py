@@ -6,7 +6,10 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+import torch
+
 from ostinato.ops.devices import creating_on
+from ostinato.random import PLACE
 
 
 class CallContext(threading.local):
@@ -24,6 +27,23 @@ class CallContext(threading.local):
         self.number = 0
         self.inferring = False
         self.rehearsing = False
+
+    def enter(self, training: bool) -> bool | None:
+        """A layer's call begins; returns what `leave` needs."""
+        outer = self.training
+        if self.depth == 0:
+            if torch.compiler.is_compiling():  # the number would be a constant of the graph
+                PLACE.draws = 0
+            else:
+                self.number += 1
+        self.training = training
+        self.depth += 1
+        return outer
+
+    def leave(self, outer: bool | None) -> None:
+        """The call ends."""
+        self.training = outer
+        self.depth -= 1
 
 
 CONTEXT = CallContext()

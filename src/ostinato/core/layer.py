@@ -30,7 +30,6 @@ from ostinato.core.symbolic import (
     replace_leaves,
 )
 from ostinato.core.tracking import Weights
-from ostinato.random import PLACE
 from ostinato.recurrence.nests import Nest, flatten, is_nested, map_nest
 
 IMPLICIT = object()
@@ -201,22 +200,14 @@ class Layer(KerasModule):
             given = mask_of(inputs) if mask is IMPLICIT else mask
             if given is not None and signature.mask:
                 kwargs["mask"] = given
-        outer = context.training
-        if context.depth == 0:
-            if torch.compiler.is_compiling():  # the number would be a constant of the graph
-                PLACE.draws = 0
-            else:
-                context.number += 1
-        context.training = training
-        context.depth += 1
+        outer = context.enter(training)
         try:
             if context.inferring and _has_data(self):
                 outputs, after = on_meta(self, args, kwargs), None
             else:
                 outputs, after = self.compute(args, kwargs, given)
         finally:
-            context.training = outer
-            context.depth -= 1
+            context.leave(outer)
         if self.activity_regularizer is not None:
             self._regularize_activity(outputs)
         return outputs, after

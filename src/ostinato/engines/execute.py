@@ -15,29 +15,40 @@ from ostinato.engines.flat import leaves, results, with_leaves, with_results
 from ostinato.engines.reference import differentiate
 from ostinato.engines.spec import spec_of, transformed
 from ostinato.recurrence.base import Problem, Scanned
+from ostinato.recurrence.directions import Directions, join, paired, parts, split
 from ostinato.recurrence.masks import compact
+from ostinato.recurrence.nests import Nest
 from ostinato.recurrence.scan import scan
 from ostinato.recurrence.stack import Stack
 
 
-def execute(problems: Sequence[Problem], engine: str = "auto") -> list[Scanned]:
+def execute(problems: Sequence[Problem]) -> list[Scanned]:
     """Run problems, each on the fastest engine willing to.
 
-    Several at a time (the two directions of a Bidirectional) so that an engine may run them together.
+    Several at a time (the two directions of a Bidirectional) so that what they share is done once, and an engine may
+    run them together.
     """
-    return [_run(problem, engine) for problem in problems]
+    pair = paired(problems) if len(problems) == 2 else None
+    if pair is None:
+        return [_run(problem) for problem in problems]
+    return list(parts(_run(pair)))
 
 
-def _run(problem: Problem, engine: str) -> Scanned:
+def _run(problem: Problem) -> Scanned:
     if problem.mask is not None:
-        return _run_masked(problem, problem.mask, engine)
-    if isinstance(problem.recurrence, Stack):
-        return _run_stack(problem, problem.recurrence, engine)
+        return _run_masked(problem, problem.mask)
+    recurrence = problem.recurrence
+    kind = type(recurrence)
+    if kind is Stack:
+        return _run_stack(problem, recurrence)  # type: ignore[arg-type]
+    if kind is Directions and not _together(problem, recurrence):  # type: ignore[arg-type]
+        forward, backward = split(problem)
+        return join(_run(forward), _run(backward))
     if torch.compiler.is_compiling():
         # No compiler can look into an engine: it sees an operator, or else the loop. Nor do operators know transforms.
         return operators.run(problem) if operators.expresses(problem) and not transformed() else scan(problem)
     spec = spec_of(problem)
-    chosen = select.select(spec, engine)
+    chosen = select.engine_for(problem, spec)
     if select._observers:
         select.observed(problem.owner, spec, chosen)
     if chosen.differentiable or not spec.gradients:
@@ -45,16 +56,28 @@ def _run(problem: Problem, engine: str) -> Scanned:
     return _differentiable(problem, chosen)
 
 
-def _run_masked(problem: Problem, mask: Tensor, engine: str) -> Scanned:
-    compacted = compact(problem.inputs, mask, problem.reverse)
-    dense = dataclasses.replace(problem, inputs=compacted.inputs, mask=None, lengths=compacted.lengths, reverse=False)
-    scanned = _run(dense, engine)
-    if scanned.outputs is not None:
-        scanned.outputs = compacted.restore(scanned.outputs)
-    return scanned
+def _run_masked(problem: Problem, mask: Tensor) -> Scanned:
+    compacted = compact(problem.inputs, mask, problem.lengths)
+    dense = dataclasses.replace(problem, inputs=compacted.inputs, mask=None, lengths=compacted.lengths)
+    scanned = _run(dense)
+    if scanned.outputs is None:
+        return scanned
+    if isinstance(problem.recurrence, Directions):
+        forward, backward = scanned.outputs
+        outputs: Nest = (compacted.restore(forward), compacted.restore(backward, reverse=True))
+    else:
+        outputs = compacted.restore(scanned.outputs, problem.reverse)
+    return dataclasses.replace(scanned, outputs=outputs)
 
 
-def _run_stack(problem: Problem, stack: Stack, engine: str) -> Scanned:
+def _together(problem: Problem, halves: Directions) -> bool:
+    """Whether one engine is to run both directions at once."""
+    if torch.compiler.is_compiling() or isinstance(halves.forward, Stack) or isinstance(halves.backward, Stack):
+        return False
+    return select.together(spec_of(problem), [spec_of(half) for half in split(problem)])
+
+
+def _run_stack(problem: Problem, stack: Stack) -> Scanned:
     """Each recurrence over the whole sequence before the next, so that each gets an engine of its own."""
     inputs, reverse, states = problem.inputs, problem.reverse, []
     top = len(stack.recurrences) - 1
@@ -67,8 +90,7 @@ def _run_stack(problem: Problem, stack: Stack, engine: str) -> Scanned:
                 state=state,
                 reverse=reverse,
                 sequences=problem.sequences or position < top,
-            ),
-            engine,
+            )
         )
         states.append(scanned.state)
         inputs, reverse = scanned.outputs, False  # outputs are in processing order already
@@ -77,6 +99,7 @@ def _run_stack(problem: Problem, stack: Stack, engine: str) -> Scanned:
 
 def _differentiable(problem: Problem, engine: Engine) -> Scanned:
     shape: list[Scanned] = []
+    problem = dataclasses.replace(problem, gradients=True)
     tensors = _Recurrent.apply(problem, engine, shape, *leaves(problem))
     return with_results(shape[0], tensors)
 

@@ -4,7 +4,7 @@ Eager calls do not come this way. A compiler cannot look into an engine, so it g
 with a shape function and a backward operator. The backward operator runs the forward again: what an engine saves is its
 own affair and does not fit into an operator's signature.
 
-`lstm(inputs, state, weights, lengths, options, reverse, sequences) -> [outputs?, last, *state]` with inputs
+`lstm(inputs, state, weights, lengths, options, reverse, sequences, cudnn) -> [outputs?, last, *state]` with inputs
 `(time, batch, features)`, state and weights as lists of tensors in the recurrence's order, absent weights left out and
 named in options: a text of `name=value` such as `activation=tanh bias=1 dropout=None`, with an activation's name, a
 truth, or the rank of an optional tensor.
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ostinato.engines import reference, select
-from ostinato.engines.flat import leaves, results
+from ostinato.engines.flat import leaves, results, with_leaves
 from ostinato.engines.spec import spec_of
 from ostinato.recurrence.activations import KNOWN, activation_name
 from ostinato.recurrence.base import Problem, Recurrence, Scanned, fields_of
@@ -29,7 +29,8 @@ from ostinato.recurrence.simple_rnn import SimpleRNN
 
 RECURRENCES: dict[str, type[Recurrence]] = {"simple_rnn": SimpleRNN, "gru": GRU, "lstm": LSTM}
 _ARGUMENTS = (
-    "Tensor inputs, Tensor[] state, Tensor[] weights, Tensor? lengths, str options, bool reverse, bool sequences"
+    "Tensor inputs, Tensor[] state, Tensor[] weights, Tensor? lengths, str options, bool reverse, bool sequences, "
+    "bool? cudnn"
 )
 
 
@@ -53,6 +54,7 @@ def run(problem: Problem) -> Scanned:
         _options(problem.recurrence),
         problem.reverse,
         problem.sequences,
+        problem.cudnn,
     )
     outputs, last, *state = found if problem.sequences else [None, *found]
     return Scanned(outputs, last, tuple(state))
@@ -90,6 +92,7 @@ def _problem(
     options: str,
     reverse: bool,
     sequences: bool,
+    cudnn: bool | None,
 ) -> Problem:
     cls, rest, facts = RECURRENCES[name], iter(weights), _parsed(options)
     values: dict[str, Any] = {}
@@ -100,7 +103,7 @@ def _problem(
         else:
             values[field.name] = None if value is None else next(rest)
     recurrence = cls(**values)
-    return Problem(recurrence, inputs, tuple(state), None, lengths, reverse, sequences)
+    return Problem(recurrence, inputs, tuple(state), None, lengths, reverse, sequences, cudnn=cudnn)
 
 
 def _register(library: torch.library.Library, name: str) -> None:
@@ -110,7 +113,7 @@ def _register(library: torch.library.Library, name: str) -> None:
     def forward(*arguments: Any) -> list[Tensor]:
         problem = _problem(name, *arguments)
         with torch.no_grad():
-            scanned = select.select(spec_of(problem)).forward(problem)[0]
+            scanned = select.engine_for(problem, spec_of(problem)).forward(problem)[0]
         # An operator's results are its own: no input, no view, no two the same (h is both output and state).
         return [result.clone(memory_format=torch.contiguous_format) for result in results(scanned)]
 
@@ -124,11 +127,14 @@ def _register(library: torch.library.Library, name: str) -> None:
 
     def backward(grads: list[Tensor], *arguments: Any) -> list[Tensor]:
         problem = _problem(name, *arguments)
-        engine = select.select(spec_of(problem)._replace(gradients=True))
+        tensors = leaves(problem)
+        engine = select.engine_for(problem, spec_of(problem)._replace(gradients=True))
+        # Which gradients are wanted does not reach an operator: all are.
+        wanting = [x if x is None else x.detach().requires_grad_() for x in tensors]
+        problem = dataclasses.replace(with_leaves(problem, wanting), gradients=True)
         with torch.no_grad():
             saved = engine.forward(problem)[1]
             found = engine.backward(saved, grads)
-        tensors = leaves(problem)
         return [
             torch.zeros_like(x) if g is None else g.contiguous()
             for x, g in zip(tensors, found, strict=True)
@@ -155,7 +161,7 @@ def _register(library: torch.library.Library, name: str) -> None:
         else:
             operator = getattr(torch.ops.ostinato, f"{name}_backward")
             dx, *found = operator(grads, x, state, weights, lengths, *ctx.options)
-        return dx, found[: ctx.states], found[ctx.states :], None, None, None, None
+        return dx, found[: ctx.states], found[ctx.states :], None, None, None, None, None
 
     library.impl(name, forward, "CompositeExplicitAutograd")
     library.impl(f"{name}_backward", backward, "CompositeExplicitAutograd")

@@ -18,6 +18,7 @@ class ReferenceEngine:
 
     name = "reference"
     differentiable = True
+    runs_cudnn = False
 
     def refuses(self, spec: Spec) -> list[str]:
         return []

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ostinato.engines.aten import ATEN
 from ostinato.engines.base import Engine
 from ostinato.engines.reference import REFERENCE
-from ostinato.engines.spec import Spec
+from ostinato.engines.spec import Spec, is_empty
+from ostinato.errors import nearest
+from ostinato.recurrence.base import Problem
 
-ENGINES: tuple[Engine, ...] = (REFERENCE,)
+ENGINES: tuple[Engine, ...] = (ATEN, REFERENCE)
 """Fastest first. The last one takes everything."""
 
 
@@ -42,6 +46,11 @@ def reasons_against(engine: Engine, spec: Spec) -> list[str]:
     if spec.transformed and not engine.differentiable:
         # One rule for all of them: a tangent that passes through an engine unseen would come out as zero.
         reasons.append("is opaque to torch.func transforms and forward-mode AD")
+    cudnn = engine.runs_cudnn and spec.device == "cuda"
+    if spec.cudnn is True and not cudnn:
+        reasons.append("is not cuDNN, which use_cudnn=True asks for" + " and which needs a GPU" * engine.runs_cudnn)
+    if spec.cudnn is False and cudnn:
+        reasons.append("is cuDNN, which use_cudnn=False rules out")
     return reasons
 
 
@@ -56,31 +65,89 @@ def refusals(spec: Spec, chosen: Engine | None = None) -> tuple[tuple[str, tuple
     return tuple(refused)
 
 
-def select(spec: Spec, name: str = "auto") -> Engine:
-    """The fastest engine willing to run `spec`, or the one named, which must be willing.
+class _Request(threading.local):
+    """The engine that the calling thread asked for by name."""
 
-    Raises ValueError for a name that is unknown, or whose engine refuses.
+    name = "auto"
+
+
+_REQUEST = _Request()
+
+
+@contextlib.contextmanager
+def use_engine(name: str) -> Iterator[None]:
+    """Run every recurrence in the block, in this thread, on the engine of that name, or "auto" for the fastest.
+
+    A recurrence that the engine refuses raises ValueError, with its reasons. Where there are no steps or no samples
+    nothing is computed, and no engine asked.
+
+    >>> import torch, ostinato
+    >>> layer = ostinato.layers.GRU(4)
+    >>> with ostinato.use_engine("reference"):
+    ...     layer(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 4])
     """
-    if name == "auto":
+    if name != "auto":
+        _named(name)
+    before, _REQUEST.name = _REQUEST.name, name
+    try:
+        yield
+    finally:
+        _REQUEST.name = before
+
+
+def select(spec: Spec) -> Engine:
+    """The fastest engine willing to run `spec`, or the one that `use_engine` names, which must be willing.
+
+    Raises ValueError if none is, with the reasons of each.
+    """
+    if _REQUEST.name == "auto":
         return _first_willing(ENGINES, spec)
+    engine = _named(_REQUEST.name)
+    reasons = reasons_against(engine, spec)
+    if reasons:
+        others = [other.name for other in ENGINES if not reasons_against(other, spec)]
+        auto = f" engine 'auto' would run {others[0]!r}." if others else ""
+        raise ValueError(f"engine {engine.name!r} refuses {spec}: {'; '.join(reasons)}.{auto}")
+    return engine
+
+
+def engine_for(problem: Problem, spec: Spec) -> Engine:
+    """The engine that is to run a problem of this spec. Where there are no steps or no samples, that is the loop."""
+    return ENGINES[-1] if is_empty(problem) else select(spec)
+
+
+def together(joint: Spec, halves: Sequence[Spec]) -> bool:
+    """Whether an engine takes two directions as one, and is as fast as those that would get them one by one."""
+    last = len(ENGINES) - 1  # the loop, which gains nothing by it
+    if _REQUEST.name != "auto":
+        engine = _named(_REQUEST.name)
+        return engine is not ENGINES[last] and not reasons_against(engine, joint)
+    rank = _rank(ENGINES, joint)
+    return rank < last and all(rank <= _rank(ENGINES, half) for half in halves)
+
+
+def _named(name: str) -> Engine:
     for engine in ENGINES:
         if engine.name == name:
-            reasons = reasons_against(engine, spec)
-            if reasons:
-                auto = _first_willing(ENGINES, spec).name
-                raise ValueError(
-                    f"engine {name!r} refuses {spec}: {'; '.join(reasons)}. engine='auto' would run {auto!r}."
-                )
             return engine
-    known = ", ".join(repr(engine.name) for engine in ENGINES)
-    raise ValueError(f"engine {name!r} is not known; the engines are {known}, and 'auto'.")
+    names = [engine.name for engine in ENGINES]
+    known = ", ".join(map(repr, names))
+    raise ValueError(f"engine {name!r} is not known; the engines are {known}, and 'auto'.{nearest(name, names)}")
+
+
+@functools.lru_cache(maxsize=4096)
+def _rank(engines: tuple[Engine, ...], spec: Spec) -> int:
+    """The place of the fastest willing engine; after the last if there is none."""
+    willing = [place for place, engine in enumerate(engines) if not reasons_against(engine, spec)]
+    return willing[0] if willing else len(engines)
 
 
 @functools.lru_cache(maxsize=4096)
 def _first_willing(engines: tuple[Engine, ...], spec: Spec) -> Engine:
-    for engine in engines:
-        if not reasons_against(engine, spec):
-            return engine
+    place = _rank(engines, spec)
+    if place < len(engines):
+        return engines[place]
     reasons = "; ".join(f"{engine.name}: {', '.join(reasons_against(engine, spec))}" for engine in engines)
     raise ValueError(f"no engine is willing to run {spec}: {reasons}.")
 

@@ -17,7 +17,7 @@ class Spec(NamedTuple):
     kind: the recurrence's class; options: its `options()`; widths: the shape of one step of each input and of each
     state, without batch; lengths: rows end at lengths of their own; gradients: autograd records; transformed: a
     `torch.func` transform or forward-mode AD is active, under which only operations that torch itself differentiates
-    are right.
+    are right; autocast: the dtype of `torch.autocast`, if it is on; cudnn: whether cuDNN is asked for, or ruled out.
     """
 
     kind: type[Recurrence]
@@ -30,6 +30,8 @@ class Spec(NamedTuple):
     sequences: bool
     gradients: bool
     transformed: bool
+    autocast: torch.dtype | None = None
+    cudnn: bool | None = None
 
     @property
     def recurrence(self) -> str:
@@ -47,6 +49,7 @@ class Spec(NamedTuple):
         what += ["lengths"] * self.lengths + ["reverse"] * self.reverse
         what += ["with gradients" if self.gradients else "inference"]
         what += ["under a torch.func transform or forward-mode AD"] * self.transformed
+        what += [f"autocast to {str(self.autocast).removeprefix('torch.')}"] * (self.autocast is not None)
         return ", ".join(what)
 
 
@@ -77,15 +80,32 @@ def spec_of(problem: Problem) -> Spec:
         first = leaves[0]
         widths = [x.shape[2:] for x in leaves]
     widths += [h.shape[1:] for h in flatten(problem.state)]
+    device = "cpu" if first.is_cpu else first.device.type
     return Spec(
         type(recurrence),
         recurrence.options(),
         tuple(widths),
         first.dtype,
-        "cpu" if first.is_cpu else first.device.type,
+        device,
         problem.lengths is not None,
         problem.reverse,
         problem.sequences,
         gradients(problem),
         transformed(),
+        autocast(device) if torch._C._is_any_autocast_enabled() else None,
+        problem.cudnn,
     )
+
+
+def autocast(device: str) -> torch.dtype | None:
+    """The dtype of `torch.autocast` on a device, None where it is off, or unknown as on "meta"."""
+    known = torch.amp.is_autocast_available(device)
+    return torch.get_autocast_dtype(device) if known and torch.is_autocast_enabled(device) else None
+
+
+def is_empty(problem: Problem) -> bool:
+    """Whether there are no steps, no samples, or no features."""
+    inputs = problem.inputs
+    if isinstance(inputs, torch.Tensor):
+        return inputs.numel() == 0
+    return 0 in flatten(inputs)[0].shape[:2]

@@ -14,12 +14,8 @@ def of_cell(name: str) -> Any:
     return property(get, doc=f"The cell's {name}.")
 
 
-def refuse_cudnn(who: str, use_cudnn: bool | str) -> None:
-    """Raise for `use_cudnn=True`: no engine here drives cuDNN, and nothing is to fall back unseen."""
+def cudnn_of(who: str, use_cudnn: bool | str) -> bool | None:
+    """Keras's `use_cudnn` as engines are asked: True: cuDNN and nothing else; False: not cuDNN; None for "auto"."""
     if use_cudnn not in (True, False, "auto"):
         raise ValueError(f"{who}: use_cudnn must be True, False or 'auto', got {use_cudnn!r}.")
-    if use_cudnn is True:
-        raise ValueError(
-            f"{who}: use_cudnn=True, but this version has no engine that drives cuDNN; the engines are listed in "
-            f"ostinato.engines. Pass use_cudnn='auto' to run the fastest one that is there."
-        )
+    return None if use_cudnn == "auto" else bool(use_cudnn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import FunctionType
 from typing import Any
 
@@ -17,13 +18,14 @@ from ostinato.core.symbolic import walk
 from ostinato.engines.execute import execute
 from ostinato.layers.keras_cell import with_dtype_of
 from ostinato.layers.rnn import RNN
+from ostinato.layers.sequences import Recurrent
 from ostinato.recurrence.nests import Nest, flatten, map_nest, pack_like
 
 MERGE_MODES = ("concat", "sum", "ave", "mul", None)
 
 
 @builtin("layers")
-class Bidirectional(Layer):
+class Bidirectional(Recurrent):
     """Runs a recurrent layer over its input in both directions and merges the two outputs.
 
     layer: a recurrent layer; a fresh copy of it, made from its config, is the forward half, and another with
@@ -32,18 +34,16 @@ class Bidirectional(Layer):
     (along the last axis), "sum", "ave", "mul", or None to return both. weights: initial weights, the forward half's
     first.
 
-    Called as the layer is. initial_state: the forward half's states, then the backward half's, in one list, or a pair
-    (forward, backward). With return_state, returns `(output, *forward_states, *backward_states)`. The backward half's
-    sequence is turned round, so that both halves speak of the same step.
+    Called as the layer is, with mask or lengths, and constants. initial_state: the forward half's states, then the
+    backward half's, in one list, or a pair (forward, backward). With return_state, returns `(output, *forward_states,
+    *backward_states)`. The backward half's sequence is turned round, so that both halves speak of the same step. There
+    is no `step`: the backward half starts from the last one.
 
     >>> import torch, ostinato
     >>> layer = ostinato.layers.Bidirectional(ostinato.layers.GRU(4, return_sequences=True))
     >>> layer(torch.zeros(2, 5, 3)).shape
     torch.Size([2, 5, 8])
     """
-
-    supports_masking = True
-    _makes_mask = False
 
     def __init__(
         self,
@@ -129,21 +129,31 @@ class Bidirectional(Layer):
 
     # -- calling ------------------------------------------------------------------------------------------------------
 
-    def call(self, sequences: Nest, initial_state: Nest = None, mask: Nest = None, training: bool = False) -> Any:
+    def call(
+        self,
+        sequences: Nest,
+        initial_state: Nest = None,
+        mask: Nest = None,
+        training: bool = False,
+        constants: Sequence[Tensor] | None = None,
+        lengths: Any = None,
+    ) -> Any:
         states = self._halve(initial_state)
         halves = (self.forward_layer, self.backward_layer)
         if all(type(half).call is RNN.call for half in halves):
-            problems = [h.problem(sequences, s, mask, training) for h, s in zip(halves, states, strict=True)]
-            scanned = execute(problems)
-            results = [h.finish(s, p.mask) for h, s, p in zip(halves, scanned, problems, strict=True)]
+            over = self._sequences(sequences, mask, lengths)
+            scanned = execute([h.problem(over, s, training, constants) for h, s in zip(halves, states, strict=True)])
+            results = [h.finish(s, over.mask) for h, s in zip(halves, scanned, strict=True)]
             for half, result in zip(halves, results, strict=True):
                 if half.activity_regularizer is not None:
                     half._regularize_activity(result)
         else:  # a subclass with a call of its own
-            results = [h(sequences, initial_state=s, mask=mask) for h, s in zip(halves, states, strict=True)]
+            used = {"mask": mask} if lengths is None else {"lengths": lengths}
+            given = {name: value for name, value in {**used, "constants": constants}.items() if value is not None}
+            results = [h(sequences, initial_state=s, **given) for h, s in zip(halves, states, strict=True)]
         (forward, *first), (backward, *second) = (self._split(result) for result in results)
         if self.return_sequences:
-            axis = 0 if self.forward_layer.time_major else 1
+            axis = 0 if self.time_major else 1
             backward = map_nest(lambda leaf: leaf.flip(axis), backward)
         found = (*self._merge(forward, backward), *first, *second)
         return found if len(found) > 1 else found[0]
@@ -188,9 +198,18 @@ class Bidirectional(Layer):
         return self.forward_layer.return_state
 
     @property
+    def time_major(self) -> bool:  # type: ignore[override]
+        """Whether inputs and outputs are `(time, batch, ...)`."""
+        return self.forward_layer.time_major
+
+    @property
     def stateful(self) -> bool:
         """Whether the halves start where their last call ended."""
         return self.forward_layer.stateful
+
+    @stateful.setter
+    def stateful(self, value: bool) -> None:
+        self.forward_layer.stateful = self.backward_layer.stateful = value
 
     @property
     def states(self) -> Nest:
@@ -198,15 +217,34 @@ class Bidirectional(Layer):
         halves = (self.forward_layer.states, self.backward_layer.states)
         return None if None in [None if h is None else 0 for h in halves] else [*halves[0], *halves[1]]
 
-    def reset_states(self, states: Nest = None) -> None:
-        """Forget the recorded states of both halves, or set them as `initial_state` would."""
+    def reset_states(self, states: Nest = None, rows: Any = None) -> None:
+        """Forget the recorded states of both halves, or set them as `initial_state` would; rows: as in `RNN`."""
         forward, backward = self._halve(states)
-        self.forward_layer.reset_states(forward)
-        self.backward_layer.reset_states(backward)
+        before = self.forward_layer.recorded
+        self.forward_layer.reset_states(forward, rows)
+        try:
+            self.backward_layer.reset_states(backward, rows)
+        except ValueError:
+            self.forward_layer.recorded = before
+            raise
 
     def reset_state(self) -> None:
         """Keras 3's name for `reset_states()`."""
         self.reset_states()
+
+    def get_states(self) -> Nest:
+        """A copy of the recorded states of both halves, for `set_states` to take up again; None if there are none."""
+        return map_nest(lambda leaf: None if leaf is None else leaf.clone(), self.states)
+
+    def set_states(self, states: Nest) -> None:
+        """Take up states that `get_states` gave. Raises ValueError for states that do not fit."""
+        self.reset_states(states)
+
+    def step(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises ValueError: the backward half would need the last step first."""
+        raise ValueError(
+            f"{self.described}: its backward half starts from the last step, so there is no step. Call it on sequences."
+        )
 
     def _admit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args, kwargs = super()._admit(args, kwargs)
@@ -237,7 +275,7 @@ def _check_opposite(layer: RNN, backward_layer: RNN, merge_mode: str | None) -> 
             f"Bidirectional: backward_layer must run in the other direction than layer; both have "
             f"go_backwards={layer.go_backwards}."
         )
-    for option in ("stateful", "return_sequences", "return_state"):
+    for option in ("stateful", "return_sequences", "return_state", "time_major"):
         mine, other = getattr(layer, option), getattr(backward_layer, option)
         if mine != other:
             raise ValueError(f"Bidirectional: layer and backward_layer must agree in {option}, got {mine} and {other}.")

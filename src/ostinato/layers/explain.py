@@ -6,7 +6,7 @@ from typing import Any
 
 from ostinato.core.layer import Layer
 from ostinato.engines.select import observe
-from ostinato.layers.rnn import RNN
+from ostinato.layers.streams import keeping_states
 
 
 def explain(layer: Any, inputs: Any, **kwargs: Any) -> str:
@@ -22,15 +22,10 @@ def explain(layer: Any, inputs: Any, **kwargs: Any) -> str:
     reader: gru float32 on cpu, inference: engine 'reference'
       'reference' is the first in order: no faster engine is registered
     """
-    recorded = [(each, each._states) for each in layer.modules() if isinstance(each, RNN)]
-    try:
-        with observe() as choices:
-            if isinstance(layer, Layer):
-                kwargs.setdefault("training", layer.training)
-            layer(inputs, **kwargs)
-    finally:
-        for each, states in recorded:
-            each._states = states
+    with keeping_states(layer), observe() as choices:
+        if isinstance(layer, Layer):
+            kwargs.setdefault("training", layer.training)
+        layer(inputs, **kwargs)
     if not choices:
         return f"{getattr(layer, 'described', type(layer).__name__)}: no recurrence ran."
     return "\n".join(str(choice) for choice in dict.fromkeys(choices))

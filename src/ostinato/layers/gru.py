@@ -7,7 +7,7 @@ from typing import Any
 from ostinato.core import activations, constraints, initializers, regularizers
 from ostinato.core.cell import GatedCell
 from ostinato.core.registry import builtin
-from ostinato.layers.aliases import of_cell, refuse_cudnn
+from ostinato.layers.aliases import cudnn_of, of_cell
 from ostinato.layers.rnn import RNN
 from ostinato.recurrence.activations import plain
 from ostinato.recurrence.gru import GRU as RecurrenceGRU
@@ -164,7 +164,7 @@ class GRU(RNN):
         implementation: int = 2,
         **kwargs: Any,
     ) -> None:
-        refuse_cudnn(type(self).__name__, use_cudnn)
+        cudnn = cudnn_of(type(self).__name__, use_cudnn)
         cell = GRUCell(
             units,
             activation=activation,
@@ -196,6 +196,7 @@ class GRU(RNN):
             activity_regularizer=activity_regularizer,
             **kwargs,
         )
+        self.use_cudnn, self._cudnn = use_cudnn, cudnn
 
     units = of_cell("units")
     activation = of_cell("activation")

@@ -10,7 +10,7 @@ from torch import Tensor
 from ostinato.core import activations, constraints, initializers, regularizers
 from ostinato.core.cell import GatedCell
 from ostinato.core.registry import builtin
-from ostinato.layers.aliases import of_cell, refuse_cudnn
+from ostinato.layers.aliases import cudnn_of, of_cell
 from ostinato.layers.rnn import RNN
 from ostinato.recurrence.activations import plain
 from ostinato.recurrence.lstm import LSTM as RecurrenceLSTM
@@ -180,7 +180,7 @@ class LSTM(RNN):
         implementation: int = 2,
         **kwargs: Any,
     ) -> None:
-        refuse_cudnn(type(self).__name__, use_cudnn)
+        cudnn = cudnn_of(type(self).__name__, use_cudnn)
         cell = LSTMCell(
             units,
             activation=activation,
@@ -212,6 +212,7 @@ class LSTM(RNN):
             activity_regularizer=activity_regularizer,
             **kwargs,
         )
+        self.use_cudnn, self._cudnn = use_cudnn, cudnn
 
     units = of_cell("units")
     activation = of_cell("activation")

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ostinato.core.cell import Cell, GatedCell, output_size, recurrence_structure, state_structure, zero_state
 from ostinato.core.context import CONTEXT
-from ostinato.core.input_spec import InputSpec
+from ostinato.core.input_spec import InputSpec, check
 from ostinato.core.layer import Layer
 from ostinato.core.masks import first_mask
 from ostinato.core.registry import builtin
 from ostinato.core.shapes import Shape, is_shape, is_size, normalise, size_to_shape
 from ostinato.engines.execute import execute
+from ostinato.errors import NotStatefulError
 from ostinato.layers.keras_cell import check_cell, recurrence_of, with_dtype_of
+from ostinato.layers.sequences import Recurrent, Sequences, swap
 from ostinato.layers.stacked import StackedRNNCells
+from ostinato.layers.states import Recorded, checked_states, row_numbers
 from ostinato.recurrence.base import Problem, Scanned
-from ostinato.recurrence.nests import Nest, describe, flatten, map_nest, pack_like
+from ostinato.recurrence.nests import Nest, flatten, map_nest, pack_like
 
 
 @builtin("layers")
-class RNN(Layer):
+class RNN(Recurrent):
     """Runs a cell over the time axis of its input.
 
     cell: a cell, or a list of cells, which are stacked. Besides the built-in ones any layer will do that has
@@ -36,9 +41,11 @@ class RNN(Layer):
     ended, row by row. unroll: accepted; changes no result. zero_output_for_mask: zeros, rather than the output before,
     at masked steps of a sequence. time_major: inputs and outputs are `(time, batch, ...)`.
 
-    Called with `(sequences, initial_state=None, mask=None, training=None)`: sequences `(batch, time, ...)`; mask
-    `(batch, time)`, True = use the step. Returns `(batch, ...)`, or `(batch, time, ...)` with return_sequences; with
-    return_state a tuple of that and the states. Raises ValueError for inputs, states or masks of a wrong shape.
+    Called with `(sequences, initial_state=None, mask=None, training=None, constants=None, lengths=None)`: sequences
+    `(batch, time, ...)`; mask `(batch, time)`, True = use the step; lengths `(batch,)`, the number of steps of each
+    row, in place of a mask where rows are padded on the right; constants: tensors that `cell.call` takes at every step.
+    Returns `(batch, ...)`, or `(batch, time, ...)` with return_sequences; with return_state a tuple of that and the
+    states. Raises ValueError for inputs, states, masks or lengths that do not fit.
 
     >>> import torch, ostinato
     >>> layer = ostinato.layers.RNN(ostinato.layers.LSTMCell(4), return_sequences=True)
@@ -46,8 +53,7 @@ class RNN(Layer):
     torch.Size([2, 5, 4])
     """
 
-    supports_masking = True
-    _makes_mask = False
+    _cudnn: bool | None = None  # whether cuDNN is asked for, or ruled out
     _mutable_options = ("name", "trainable", "stateful", "return_sequences", "return_state")
 
     def __init__(
@@ -70,7 +76,7 @@ class RNN(Layer):
         self.return_sequences, self.return_state = return_sequences, return_state
         self.go_backwards, self.stateful, self.unroll = go_backwards, stateful, unroll
         self.zero_output_for_mask, self.time_major = zero_output_for_mask, time_major
-        self._states: Nest = None
+        self.recorded: Recorded | None = None
         self._settle()
 
     def _settle(self) -> None:
@@ -149,62 +155,91 @@ class RNN(Layer):
         mask: Nest = None,
         training: bool = False,
         constants: Sequence[Tensor] | None = None,
+        lengths: Any = None,
     ) -> Any:
-        problem = self.problem(sequences, initial_state, mask, training, constants)
-        return self.finish(execute([problem])[0], problem.mask)
+        over = self._sequences(sequences, mask, lengths)
+        return self.finish(execute([self.problem(over, initial_state, training, constants)])[0], over.mask)
 
     def problem(
-        self,
-        sequences: Nest,
-        initial_state: Nest = None,
-        mask: Nest = None,
-        training: bool = False,
-        constants: Sequence[Tensor] | None = None,
+        self, over: Sequences, initial_state: Nest, training: bool, constants: Sequence[Tensor] | None = None
     ) -> Problem:
-        """What is to be run, in the engines' terms. Raises ValueError for states or masks that do not fit."""
+        """What is to be run, in the engines' terms. Raises ValueError for states that do not fit."""
         cell: Any = self._modules.get("cell")  # past torch's attribute lookup
         cell = self.cell if cell is None else cell
-        if isinstance(sequences, Tensor):
-            first = inputs = sequences if self.time_major else sequences.transpose(0, 1)
-            time, batch = first.size(0), first.size(1)
-        else:
-            inputs = sequences if self.time_major else _swap(sequences)
-            first = flatten(inputs)[0]
-            time, batch = first.shape[:2]
-            self._check_alike(inputs, time, batch)
-        if self._zeros is not None and initial_state is None and self._states is None:
+        batch = over.batch
+        if self._zeros is not None and initial_state is None and self.recorded is None:
             count, size = self._zeros
-            state = (first.new_zeros((batch, *size), dtype=cell._dtype),) * count
+            state = (over.first.new_zeros((batch, *size), dtype=cell._dtype),) * count
         else:
-            state = self._start(initial_state, batch, first)
-        kept = None if mask is None else first_mask(mask)
-        if kept is not None:
-            kept = self._time_major_mask(kept, time, batch)
+            state = self._start(initial_state, batch, over.first)
         return Problem(
             recurrence_of(cell, batch, training, constants),
-            inputs,
+            over.inputs,
             state,
-            kept,
-            None,
+            over.mask,
+            over.lengths,
             self.go_backwards,
             self.return_sequences,
+            False,
+            self._cudnn,
             self.name,
         )
+
+    def step(
+        self,
+        inputs: Nest,
+        state: Nest = None,
+        mask: Tensor | None = None,
+        training: bool | None = None,
+        constants: Sequence[Tensor] | None = None,
+    ) -> tuple[Nest, list[Nest]]:
+        """One step of the sequence: `(inputs, state)` to (output, new state).
+
+        inputs: `(batch, ...)`, one step of what the layer takes. state: what the step before returned, or an
+        `initial_state`; None: the cell's own, which begins a sequence. mask: `(batch,)`, True = use; the state of
+        another row stays as it is, and its output is zeros. Recorded states are neither used nor changed. In training
+        with dropout each step draws a mask of its own. Raises ValueError for a layer that goes backwards, which would
+        need the last step first.
+
+        >>> import torch, ostinato
+        >>> layer = ostinato.layers.LSTM(4)
+        >>> x, state = torch.randn(2, 5, 3), None
+        >>> for t in range(5):
+        ...     output, state = layer.step(x[:, t], state)
+        >>> torch.allclose(output, layer(x), atol=1e-6)
+        True
+        """
+        if self.go_backwards:
+            raise ValueError(f"{self.described}: go_backwards=True starts from the last step; step cannot know it.")
+        axis = 0 if self.time_major else 1
+        ((sequences,), admitted) = self._admit((_with_axis(inputs, axis),), {"state": state})
+        if not self.built:
+            self._build_for(sequences)
+        check(self.input_spec, sequences, self.described)
+        training = self._resolve_training(training)
+        outer = CONTEXT.enter(training)
+        try:
+            over = self._sequences(sequences, None if mask is None else _with_axis(mask, axis), None)
+            given = self.get_initial_state(over.batch, over.first) if admitted["state"] is None else admitted["state"]
+            problem = self.problem(over, given, training, constants)
+            scanned = execute([dataclasses.replace(problem, sequences=False)])[0]
+        finally:
+            CONTEXT.leave(outer)
+        return scanned.last, pack_like(state_structure(self.cell), flatten(scanned.state), is_size)
 
     def finish(self, scanned: Scanned, mask: Tensor | None) -> Any:
         """What was computed in Keras's form; records the states of a stateful layer."""
         if self.stateful and not CONTEXT.inferring:
             # Replaced, never written into: autograd may still need the old ones. Copies: what a caller does to the
             # output in place must not reach them.
-            recorded = [leaf.detach().clone() for leaf in flatten(scanned.state)]
-            self._states = pack_like(state_structure(self.cell), recorded, is_size)
+            self.recorded = Recorded(tuple(leaf.detach().clone() for leaf in flatten(scanned.state)))
         output = scanned.last
         if self.return_sequences:
             output = scanned.outputs
             if self.zero_output_for_mask and mask is not None:
                 used = mask.flip(0) if self.go_backwards else mask
                 output = map_nest(lambda leaf: leaf * used.reshape(used.shape + (1,) * (leaf.dim() - 2)), output)
-            output = output if self.time_major else _swap(output)
+            output = output if self.time_major else swap(output)
         if not self.return_state:
             return output
         if not self.return_sequences:
@@ -216,63 +251,38 @@ class RNN(Layer):
         packed = pack_like(structure, leaves, is_size)
         return [packed] if isinstance(packed, dict) else list(packed)
 
-    def _check_alike(self, inputs: Nest, time: int, batch: int) -> None:
-        if any(leaf.dim() < 2 or tuple(leaf.shape[:2]) != (time, batch) for leaf in flatten(inputs)):
-            outside = map_nest(lambda leaf: leaf if self.time_major else leaf.transpose(0, 1), inputs)
-            raise ValueError(
-                f"{self.described}: all input tensors must have the same batch and time, got {describe(outside)}."
-            )
-
-    def _time_major_mask(self, mask: Tensor, time: int, batch: int) -> Tensor:
-        mask = mask if isinstance(mask, Tensor) else torch.as_tensor(mask)
-        expected = (time, batch) if self.time_major else (batch, time)
-        if tuple(mask.shape) != expected:
-            layout = "(time, batch)" if self.time_major else "(batch, time)"
-            raise ValueError(f"{self.described}: mask must be {layout} = {expected}, got {tuple(mask.shape)}.")
-        mask = mask if mask.dtype is torch.bool else mask != 0
-        return mask if self.time_major else mask.transpose(0, 1)
-
     # -- states -------------------------------------------------------------------------------------------------------
 
     def _start(self, given: Nest, batch: int, like: Tensor) -> Nest:
         """The state before the first step: the one given, else the recorded one, else the cell's own."""
-        what = "initial_state"
-        if given is None and self.stateful and self._states is not None:
-            given, what = self._states, "recorded"
-        if given is None:
-            given, what = self.get_initial_state(batch, like), "cell"
-        leaves = [given] if isinstance(given, Tensor) else flatten(given)
-        if what != "cell":
-            leaves = self._checked(leaves, batch, what)
-            leaves = [leaf.to(device=like.device, dtype=self._state_dtype(like)) for leaf in leaves]
-            if not torch.compiler.is_compiling() and not torch.is_inference_mode_enabled():
-                # States that were recorded in inference mode are of no use to autograd.
-                leaves = [leaf.clone() if leaf.is_inference() else leaf for leaf in leaves]
+        recorded = self.recorded if self.stateful and given is None else None
+        if recorded is not None:
+            if recorded.batch != batch:
+                raise ValueError(
+                    f"{self.described}: recorded states are for a batch of {recorded.batch}, got {batch}. Call "
+                    f"reset_states() or pass batches of {recorded.batch}."
+                )
+            leaves = self._usable(recorded.leaves, like)
+            if recorded.anew is not None:
+                leaves = recorded.started(leaves, flatten(self.get_initial_state(batch, like)))
+        elif given is not None:
+            leaves = self._usable(self._checked([given] if isinstance(given, Tensor) else flatten(given), batch), like)
+        else:
+            own = self.get_initial_state(batch, like)
+            leaves = [own] if isinstance(own, Tensor) else flatten(own)
         return pack_like(self._structure, leaves, is_size)
 
-    def _checked(self, leaves: list[Any], batch: int, what: str) -> list[Tensor]:
-        sizes = self._sizes
-        wanted = ", ".join(f"(batch, {', '.join(map(str, size))})" for size in sizes)
-        if len(leaves) != len(sizes):
-            names = " (h, c)" if len(sizes) == 2 and hasattr(self.cell, "units") else ""
-            raise ValueError(
-                f"{self.described}: {what} has {len(leaves)} tensor(s); this cell carries {len(sizes)}{names}: "
-                f"{wanted}." + (" Pass initial_state=[h, c]." if names else "")
-            )
-        if any(leaf is None or isinstance(leaf, str) for leaf in leaves):
-            raise ValueError(f"{self.described}: {what} must be {wanted}, got {leaves!r}.")
-        leaves = [leaf if isinstance(leaf, Tensor) else torch.as_tensor(leaf) for leaf in leaves]
-        for leaf, size in zip(leaves, sizes, strict=True):
-            if what == "recorded" and leaf.shape[0] != batch:
-                raise ValueError(
-                    f"{self.described}: recorded states are for a batch of {leaf.shape[0]}, got {batch}. Call "
-                    f"reset_states() or pass batches of {leaf.shape[0]}."
-                )
-            if tuple(leaf.shape) != (batch, *size) and not InputSpec(shape=(batch, *size)).fits(leaf.shape):
-                raise ValueError(
-                    f"{self.described}: {what} must be {wanted} with batch {batch}, got {describe(leaves)}."
-                )
-        return leaves
+    def _usable(self, leaves: Sequence[Tensor], like: Tensor) -> list[Tensor]:
+        """States where the inputs are, in the weights' dtype."""
+        moved = [leaf.to(device=like.device, dtype=self._state_dtype(like)) for leaf in leaves]
+        if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
+            return moved
+        # States that were recorded in inference mode are of no use to autograd.
+        return [leaf.clone() if leaf.is_inference() else leaf for leaf in moved]
+
+    def _checked(self, leaves: list[Any], batch: int, what: str = "initial_state") -> list[Tensor]:
+        names = "(h, c)" if len(self._sizes) == 2 and hasattr(self.cell, "units") else ""
+        return checked_states(leaves, self._sizes, batch, what, self.described, names)
 
     def _state_dtype(self, like: Tensor) -> torch.dtype:
         return self.cell._dtype if isinstance(self.cell, Layer) else like.dtype
@@ -291,7 +301,14 @@ class RNN(Layer):
     @property
     def states(self) -> Nest:
         """The recorded states of a stateful layer, None before its first call and after a reset."""
-        return self._states
+        recorded = self.recorded
+        if recorded is None:
+            return None
+        leaves: Sequence[Tensor] = recorded.leaves
+        if recorded.anew is not None:
+            with torch.no_grad():
+                leaves = recorded.started(leaves, flatten(self.get_initial_state(recorded.batch)))
+        return pack_like(state_structure(self.cell), leaves, is_size)
 
     @states.setter
     def states(self, value: Nest) -> None:
@@ -302,24 +319,48 @@ class RNN(Layer):
         """The cell's."""
         return self.cell.state_size
 
-    def reset_states(self, states: Nest = None) -> None:
-        """Forget the recorded states, or set them.
+    def reset_states(self, states: Nest = None, rows: Any = None) -> None:
+        """Forget the recorded states, or set them; of the whole batch, or of some rows of it.
 
-        states: None, or as `initial_state`. Raises ValueError if the layer is not stateful or the shapes do not fit.
+        states: None, to start from the cell's own state again, or as `initial_state`, for these rows. rows: numbers of
+        rows, or `(batch,)` booleans; None for all. Raises ValueError if the layer is not stateful, for states or rows
+        that do not fit, and for states of some rows before there are any.
         """
         if not self.stateful:
-            raise ValueError(f"{self.described} is not stateful: it records no states. Make it with stateful=True.")
-        if states is None:
-            self._states = None
-            return
-        leaves = [states] if isinstance(states, Tensor) else flatten(states)
-        leaves = [torch.as_tensor(leaf).detach().clone() for leaf in leaves]
-        leaves = self._checked(leaves, leaves[0].shape[0] if leaves else 0, "states")
-        self._states = pack_like(state_structure(self.cell), leaves, is_size)
+            raise NotStatefulError(
+                f"{self.described} is not stateful and records no states. Make it with stateful=True."
+            )
+        if rows is None:
+            self.recorded = self.recordable(states)
+        elif self.recorded is not None:
+            numbers = row_numbers(rows, self.recorded.batch, self.described)
+            if states is None:
+                self.recorded = self.recorded.forgetting(numbers)
+            else:
+                leaves = [states] if isinstance(states, Tensor) else flatten(states)
+                self.recorded = self.recorded.replacing(numbers, self._checked(leaves, len(numbers), "states"))
+        elif states is not None:
+            raise ValueError(f"{self.described}: no states yet to set rows of. Call it first, or set all rows.")
 
     def reset_state(self) -> None:
         """Keras 3's name for `reset_states()`."""
         self.reset_states()
+
+    def recordable(self, states: Nest) -> Recorded | None:
+        """States as they are recorded. Raises ValueError for states that do not fit."""
+        if states is None:
+            return None
+        leaves = [states] if isinstance(states, Tensor) else flatten(states)
+        batch = len(leaves[0]) if leaves and np.ndim(leaves[0]) else 0
+        return Recorded(tuple(leaf.detach().clone() for leaf in self._checked(leaves, batch, "states")))
+
+    def get_states(self) -> Nest:
+        """A copy of the recorded states, for `set_states` to take up again; None if there are none."""
+        return map_nest(lambda leaf: None if leaf is None else leaf.clone(), self.states)
+
+    def set_states(self, states: Nest) -> None:
+        """Take up states that `get_states` gave, here or elsewhere. Raises ValueError for states that do not fit."""
+        self.reset_states(states)
 
     # -- torch --------------------------------------------------------------------------------------------------------
 
@@ -349,6 +390,6 @@ def _common_zeros(cell: Any, structure: Nest, sizes: list[Shape]) -> tuple[int, 
     return (len(sizes), size) if size == sizes[0] else None
 
 
-def _swap(nest: Nest) -> Nest:
-    """Batch-major to time-major views, and back."""
-    return nest.transpose(0, 1) if isinstance(nest, Tensor) else map_nest(lambda leaf: leaf.transpose(0, 1), nest)
+def _with_axis(nest: Nest, axis: int) -> Nest:
+    """One step as a sequence of one."""
+    return map_nest(lambda leaf: (leaf if isinstance(leaf, Tensor) else torch.as_tensor(leaf)).unsqueeze(axis), nest)

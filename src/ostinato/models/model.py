@@ -14,6 +14,7 @@ from ostinato.core.masks import mask_of
 from ostinato.core.registry import builtin, nearest
 from ostinato.core.shapes import is_shape, normalise
 from ostinato.core.symbolic import Operation, SymbolicTensor, TensorSpec, infer, symbolic_leaves
+from ostinato.layers import streams
 from ostinato.layers.input import InputLayer
 from ostinato.models.inputs import match_inputs
 from ostinato.models.summary import summarize
@@ -222,11 +223,35 @@ class Model(Trainer):
             raise NotImplementedError(f"{self.described} was drawn: this version does not write the config of a graph.")
         return super().get_config()
 
-    def reset_states(self) -> None:
-        """Forget the recorded states of every stateful layer in the model."""
-        for module in self.modules():
-            if module is not self and getattr(module, "stateful", False) and hasattr(module, "_states"):
-                module.reset_states()  # type: ignore[operator]
+    def reset_states(self, rows: Any = None) -> None:
+        """Forget the recorded states of every stateful layer in the model, wrapped ones too.
+
+        rows: numbers of rows of the batch, or `(batch,)` booleans, whose states to forget, for streams that end at
+        different times; None for all.
+        """
+        streams.reset(self, rows)
+
+    def get_states(self) -> dict[str, Nest]:
+        """A copy of the recorded states of every stateful layer, by its place, so that a stream can be parked.
+
+        >>> import torch, ostinato
+        >>> model = ostinato.Sequential([ostinato.layers.GRU(4, stateful=True)])
+        >>> first, second = torch.randn(2, 5, 3), torch.randn(2, 6, 3)
+        >>> _ = model(first)
+        >>> states = model.get_states()
+        >>> after = model(second)
+        >>> model.set_states(states)
+        >>> torch.equal(model(second), after)
+        True
+        """
+        return streams.parked(self)
+
+    def set_states(self, states: dict[str, Nest]) -> None:
+        """Take up the states that `get_states` gave, of this model or of one like it.
+
+        Raises ValueError, before anything is set, for the states of other layers or of other shapes.
+        """
+        streams.take_up(self, self.described, states)
 
     @property
     def input_dtype(self) -> torch.dtype:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -19,6 +18,7 @@ from ostinato.core.masks import mask_of
 from ostinato.layers.bidirectional import Bidirectional
 from ostinato.layers.lstm import LSTMCell
 from ostinato.layers.rnn import RNN
+from ostinato.layers.streams import keeping_states
 from ostinato.plots.canvas import require_matplotlib, save, wrapped
 from ostinato.recurrence.base import Problem, Recurrence
 from ostinato.recurrence.nests import Nest, flatten
@@ -102,7 +102,7 @@ def _call_in(model: Any, layer: Any, x: Nest) -> tuple[Any, tuple[Any, ...], dic
     _halves(layer)
     hook = layer.register_forward_pre_hook(keep, with_kwargs=True)
     try:
-        with torch.no_grad(), _keeping_states(model):
+        with torch.no_grad(), keeping_states(model):
             model(x, training=False)
     finally:
         hook.remove()
@@ -112,17 +112,6 @@ def _call_in(model: Any, layer: Any, x: Nest) -> tuple[Any, tuple[Any, ...], dic
         )
     args, kwargs = calls[0]
     return layer, args, {key: value for key, value in kwargs.items() if key != "training"}
-
-
-@contextlib.contextmanager
-def _keeping_states(model: Any) -> Iterator[None]:
-    """While the block runs, stateful layers record states; after it they have those of before."""
-    before = [(each, each._states) for each in model.modules() if isinstance(each, RNN)]
-    try:
-        yield
-    finally:
-        for each, states in before:
-            each._states = states
 
 
 def _halves(layer: Any) -> list[RNN]:
@@ -147,13 +136,13 @@ def _problems(layer: Any, halves: list[RNN], args: tuple[Any, ...], kwargs: dict
         layer._build_for(sequences)
     if layer.input_spec is not None:
         check(layer.input_spec, sequences, layer.described)
-    if kwargs.get("mask") is None:
-        kwargs["mask"] = mask_of(sequences)
-    states = [kwargs.pop("initial_state", None)]
+    mask, lengths = kwargs.get("mask"), kwargs.get("lengths")
+    over = layer._sequences(sequences, mask_of(sequences) if mask is None else mask, lengths)
+    states = [kwargs.get("initial_state")]
     if isinstance(layer, Bidirectional):
         states = list(layer._halve(states[0]))
     return [
-        half.problem(sequences, initial_state=start, training=False, **kwargs)
+        half.problem(over, start, training=False, constants=kwargs.get("constants"))
         for half, start in zip(halves, states, strict=True)
     ]
 

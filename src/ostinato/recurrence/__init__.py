@@ -2,6 +2,7 @@
 
 from ostinato.recurrence.base import Problem, Recurrence, Scanned
 from ostinato.recurrence.conv_lstm import ConvLSTM
+from ostinato.recurrence.directions import Directions
 from ostinato.recurrence.gru import GRU
 from ostinato.recurrence.lstm import LSTM
 from ostinato.recurrence.masks import Compacted, compact
@@ -14,6 +15,7 @@ __all__ = [
     "LSTM",
     "Compacted",
     "ConvLSTM",
+    "Directions",
     "Problem",
     "Recurrence",
     "Scanned",

@@ -105,10 +105,16 @@ class Problem:
     state: nest of tensors `(batch, ...)`, the state before the first step.
     mask: `(time, batch)` bool, True = use the step; at a step not used the state is held, and so is the output (zeros
         before the first used step).
-    lengths: `(batch,)` int64, the same said for right padding: step t of a row is used if t < its length. Output at
-        the other steps is finite and otherwise unspecified. At most one of mask and lengths.
-    reverse: run from the last step to the first. Outputs are in processing order.
-    sequences: whether the outputs of all steps are wanted, or the last one only.
+    lengths: `(batch,)` int64: step t of a row is used if t < its length. With a mask it only says what the mask says
+    too,
+        so that nobody has to look. Without one, as engines see it, what stands in the inputs after a row's length is
+        finite, and so is the output there, and otherwise unspecified. On the inputs' device or on the CPU.
+    reverse: run from the last step to the first. Outputs are in processing order; those of lengths without a mask, too:
+        the first of a row is that of its last used step.
+    sequences: whether the outputs of all steps are wanted, or the last one only. gradients: whether an engine's
+    `backward` will be asked, for the tensors that require a gradient, so that it keeps what
+        that needs.
+    cudnn: True if cuDNN is to run it, and nothing else; False if not cuDNN; None if whatever is fastest.
     owner: who asks, for messages.
     """
 
@@ -119,6 +125,8 @@ class Problem:
     lengths: Tensor | None = None
     reverse: bool = False
     sequences: bool = True
+    gradients: bool = False
+    cudnn: bool | None = None
     owner: str = ""
 
 

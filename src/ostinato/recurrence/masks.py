@@ -18,22 +18,25 @@ from ostinato.recurrence.nests import Nest, flatten, map_nest
 class Compacted:
     """Inputs with the used steps at the front, and the way back.
 
-    inputs: nest of `(time, batch, ...)`, in processing order, zeros at and after each row's length.
+    inputs: nest of `(time, batch, ...)`, zeros at and after each row's length.
     lengths: `(batch,)` int64, the number of used steps of each row.
-    positions: `(time, batch)` int64: which compacted step's output stands at each step; -1 before the first used step.
+    mask: `(time, batch)` bool, the mask that was.
     """
 
     inputs: Nest
     lengths: Tensor
-    positions: Tensor
+    mask: Tensor
 
-    def restore(self, outputs: Nest) -> Nest:
+    def restore(self, outputs: Nest, reverse: bool = False) -> Nest:
         """Outputs `(time, batch, ...)` of the compacted run, back at the steps of the mask.
 
-        A masked step shows the output before it, zeros before the first used step.
+        A masked step shows the output before it, zeros before the first used step. reverse: the run took the steps from
+        the last to the first; outputs are in processing order before and after.
         """
-        index = self.positions.clamp(min=0)
-        before = self.positions < 0
+        mask = self.mask.flip(0) if reverse else self.mask
+        positions = mask.to(torch.int64).cumsum(0) - 1  # which output stands at each step
+        index = positions.clamp(min=0)
+        before = positions < 0
 
         def back(leaf: Tensor) -> Tensor:
             return leaf.gather(0, _like(index, leaf)).masked_fill(_beside(before, leaf), 0)
@@ -41,27 +44,40 @@ class Compacted:
         return map_nest(back, outputs)
 
 
-def compact(inputs: Nest, mask: Tensor, reverse: bool = False) -> Compacted:
-    """Bring the used steps of each row to the front.
+def compact(inputs: Nest, mask: Tensor, lengths: Tensor | None = None) -> Compacted:
+    """Bring the used steps of each row to the front, in their order.
 
-    inputs: nest of `(time, batch, ...)`; mask: `(time, batch)` bool, True = use; reverse: in the order in which a run
-    from the last step to the first takes them, so that the compacted problem runs forward.
+    inputs: nest of `(time, batch, ...)`; mask: `(time, batch)` bool, True = use; lengths: `(batch,)` int64 if the mask
+    is known to be right padding to these.
 
     What stands in a masked step is replaced by zeros here, before anything is multiplied with it: NaN times a zero
     gradient would still be NaN.
     """
-    mask = mask.flip(0) if reverse else mask
-    used = mask.to(torch.int64)
-    lengths = used.sum(0)
-    positions = used.cumsum(0) - 1
-    steps = torch.arange(mask.shape[0], device=mask.device)
-    padding = steps[:, None] >= lengths
-    if reverse or not _known_right_padded(mask, padding):
-        order = torch.argsort((~mask).to(torch.uint8), dim=0, stable=True)
-        order = mask.shape[0] - 1 - order if reverse else order
-        inputs = map_nest(lambda leaf: leaf.gather(0, _like(order, leaf)), inputs)
+    if lengths is None:
+        lengths = mask.sum(0)
+        padding = torch.arange(mask.shape[0], device=mask.device)[:, None] >= lengths
+        if not _known_right_padded(mask, padding):
+            order = torch.argsort((~mask).to(torch.uint8), dim=0, stable=True)
+            inputs = map_nest(lambda leaf: leaf.gather(0, _like(order, leaf)), inputs)
+    else:
+        padding = ~mask
     inputs = map_nest(lambda leaf: leaf.masked_fill(_beside(padding, leaf), 0), inputs)
-    return Compacted(inputs, lengths, positions)
+    return Compacted(inputs, lengths, mask)
+
+
+def turned(nest: Nest, lengths: Tensor) -> Nest:
+    """`(time, batch, ...)` with the first `lengths` steps of each row in the opposite order, finite after them.
+
+    >>> turned(torch.tensor([[1], [2], [0]]), torch.tensor([2])).flatten().tolist()
+    [2, 1, 1]
+    """
+
+    def turn(leaf: Tensor) -> Tensor:
+        steps = torch.arange(leaf.shape[0], device=leaf.device)[:, None]
+        index = (lengths.to(leaf.device) - 1 - steps).clamp(min=0)
+        return leaf.gather(0, _like(index, leaf))
+
+    return map_nest(turn, nest)
 
 
 def mask_of_lengths(lengths: Tensor, time: int) -> Tensor:

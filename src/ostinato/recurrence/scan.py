@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ostinato.recurrence.base import Problem, Recurrence, Scanned
-from ostinato.recurrence.masks import mask_of_lengths
+from ostinato.recurrence.directions import Directions, join, split
+from ostinato.recurrence.masks import mask_of_lengths, turned
 from ostinato.recurrence.nests import Nest, flatten, map_nest, pack_like
 
 
@@ -19,16 +20,23 @@ def scan(problem: Problem) -> Scanned:
     >>> scan(Problem(one, torch.ones(3, 1, 1), (torch.zeros(1, 1),))).outputs.flatten().tolist()
     [1.0, 2.0, 3.0]
     """
-    recurrence = problem.recurrence
-    projected = recurrence.project(problem.inputs)
+    if isinstance(problem.recurrence, Directions):
+        forward, backward = split(problem)
+        return join(scan(forward), scan(backward))
+    recurrence, inputs, reverse = problem.recurrence, problem.inputs, problem.reverse
+    if reverse and problem.mask is None and problem.lengths is not None:
+        inputs, reverse = turned(inputs, problem.lengths), False
+    projected = recurrence.project(inputs)
     slices = [leaf.unbind(0) for leaf in flatten(projected)]
     time = len(slices[0])
     if time == 0:
         return _no_steps(problem)
-    mask = problem.mask if problem.lengths is None else mask_of_lengths(problem.lengths, time)
+    mask = problem.mask
+    if mask is None and problem.lengths is not None:
+        mask = mask_of_lengths(problem.lengths.to(slices[0][0].device), time)
     single = isinstance(projected, Tensor)
     state, output, outputs = problem.state, None, []
-    for t in range(time - 1, -1, -1) if problem.reverse else range(time):
+    for t in range(time - 1, -1, -1) if reverse else range(time):
         x = slices[0][t] if single else pack_like(projected, [leaf[t] for leaf in slices])
         new_output, new_state = recurrence.step(x, state)
         if mask is None:
@@ -42,7 +50,7 @@ def scan(problem: Problem) -> Scanned:
     last = recurrence.readout(output)
     if mask is not None and type(recurrence).readout is not Recurrence.readout:
         # What is held before the first used step is zeros, whatever a readout makes of zeros.
-        used = (mask.flip(0) if problem.reverse else mask).cummax(0).values
+        used = (mask.flip(0) if reverse else mask).cummax(0).values
         stacked = None if stacked is None else _zero_unless(used, stacked)
         last = _zero_unless(used[-1], last)
     return Scanned(stacked, last, state)
@@ -73,12 +81,13 @@ def _stack(outputs: list[Nest]) -> Nest:
 def _no_steps(problem: Problem) -> Scanned:
     """An empty sequence: the initial state, and zeros for the last output.
 
-    The shape of an output is what a step gives, so one is taken, on zeros, and only its shape is used.
+    The shape of an output is what a step gives, so one is taken, on zeros, and only its shape is used; but the zeros
+    hang on all that a sequence would hang on, so that gradients are zeros and not missing.
     """
     recurrence = problem.recurrence
-    with torch.no_grad():
-        one = map_nest(lambda leaf: leaf.new_zeros((1, *leaf.shape[1:])), problem.inputs)
-        x = map_nest(lambda leaf: leaf[0], recurrence.project(one))
-        output = recurrence.readout(recurrence.step(x, problem.state)[0])
-    outputs = map_nest(lambda leaf: leaf.new_zeros((0, *leaf.shape)), output) if problem.sequences else None
-    return Scanned(outputs, map_nest(torch.zeros_like, output), problem.state)
+    one = map_nest(lambda leaf: leaf.sum(0, keepdim=True).to(leaf.dtype), problem.inputs)
+    x = map_nest(lambda leaf: leaf[0], recurrence.project(one))
+    output = recurrence.readout(recurrence.step(x, problem.state)[0])
+    last = map_nest(lambda leaf: leaf.masked_fill(torch.ones((), dtype=torch.bool, device=leaf.device), 0), output)
+    outputs = map_nest(lambda leaf: leaf.unsqueeze(0)[:0], last) if problem.sequences else None
+    return Scanned(outputs, last, map_nest(torch.clone, problem.state))
