@@ -113,7 +113,8 @@ class KerasModule(torch.nn.Module):
         with torch.inference_mode(False), torch.no_grad():
             values = initializers.get(initializer)(shape, dtype=chosen)
             values = values if isinstance(values, Tensor) else torch.as_tensor(values, device="cpu")
-            values = values.to(device=device, dtype=chosen, copy=True)
+            # In order, as `torch.nn.utils.parameters_to_vector` needs it; orthogonal values come in another.
+            values = values.to(device=device, dtype=chosen, copy=True, memory_format=torch.contiguous_format)
         if tuple(values.shape) != shape:
             raise ValueError(
                 f"{self.described}: the initializer of weight {name!r} gave shape {tuple(values.shape)}, not {shape}."

@@ -118,7 +118,7 @@ class Weight(Variable, torch.nn.Parameter):
         """A plain parameter: a file of weights names no class of this library."""
         return torch._utils._rebuild_parameter, (self.data, self.requires_grad, {})
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]  # torch names it anew
         return f"{type(self).__name__} containing:\n{Tensor.__repr__(self.data.requires_grad_(self.requires_grad))}"
 
     def _hold(self, value: Tensor) -> None:
