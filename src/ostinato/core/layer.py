@@ -63,6 +63,7 @@ class Layer(KerasModule):
     input_spec: Any = None
     supports_masking = False
     rows_independent = True  # whether a row of the output depends on its own row of the input, and on no other
+    steps_independent: Any = False  # whether a step of the output depends on its own step of the input, and on no other
     hangs_masks = False  # whether to find the output's mask on the output, since computing it again means a second run
     _makes_mask = False  # whether the output may have a mask where the input has none
     _mutable_options: tuple[str, ...] = ("name", "trainable")

@@ -12,6 +12,15 @@ from ostinato.recurrence.nests import Nest, map_nest
 Shape = tuple[int | None, ...]
 
 
+def spares_time(axis: Any) -> bool:
+    """Whether an axis, or each of several, is surely not that of the steps of `(batch, time, ...)`.
+
+    >>> spares_time(-1), spares_time([2, 3]), spares_time(1), spares_time([-2, -1])
+    (True, True, False, False)
+    """
+    return all(each == -1 or each > 1 for each in (axis if isinstance(axis, (list, tuple)) else [axis]))
+
+
 def is_size(value: Any) -> bool:
     """Whether `value` is a state or output size: an int, a torch.Size, or a sequence that is neither list nor tuple.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from ostinato.core import activations
 from ostinato.core.layer import Layer
 from ostinato.core.registry import builtin
+from ostinato.core.shapes import spares_time
 from ostinato.layers.masked import finite, over
 
 
@@ -21,6 +22,7 @@ class Elementary(Layer):
     """
 
     supports_masking = True
+    steps_independent = True
 
     def apply_to(self, x: Tensor) -> Tensor:
         """The function of the layer."""
@@ -157,6 +159,11 @@ class Softmax(Elementary):
     def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.axis = list(axis) if isinstance(axis, (list, tuple)) else axis
+
+    @property
+    def steps_independent(self) -> bool:  # type: ignore[override]
+        """Whether no step sees another one: not where it is divided over the steps."""
+        return spares_time(self.axis)
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is None:

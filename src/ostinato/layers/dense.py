@@ -28,6 +28,7 @@ class Dense(Layer):
     """
 
     supports_masking = True
+    steps_independent = True
 
     def __init__(
         self,

@@ -38,6 +38,8 @@ class Embedding(Layer):
     True
     """
 
+    steps_independent = True
+
     def __init__(
         self,
         input_dim: int,

@@ -16,11 +16,11 @@ def explain(layer: Any, inputs: Any, **kwargs: Any) -> str:
     would be. The layer is run once; recorded states are put back as they were.
 
     >>> import torch, ostinato
-    >>> layer = ostinato.layers.GRU(4, name="reader")
+    >>> layer = ostinato.layers.GRU(4, reset_after=False, name="reader")
     >>> with torch.no_grad():
     ...     print(ostinato.explain(layer, torch.zeros(2, 5, 3)))
     reader: gru float32 on cpu, inference: engine 'reference'
-      'reference' is the first in order: no faster engine is registered
+      'aten' refuses: takes reset_after=True only
     """
     with keeping_states(layer), observe() as choices:
         if isinstance(layer, Layer):

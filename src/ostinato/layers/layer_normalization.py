@@ -12,6 +12,7 @@ from ostinato.core import constraints, initializers, regularizers
 from ostinato.core.input_spec import InputSpec
 from ostinato.core.layer import Layer
 from ostinato.core.registry import builtin
+from ostinato.core.shapes import spares_time
 from ostinato.layers.masked import finite, over
 
 
@@ -75,6 +76,11 @@ class LayerNormalization(Layer):
         self.gamma_regularizer = regularizers.get(gamma_regularizer)
         self.beta_constraint = constraints.get(beta_constraint)
         self.gamma_constraint = constraints.get(gamma_constraint)
+
+    @property
+    def steps_independent(self) -> bool:
+        """Whether no step sees another one: not where it is normalized over the steps."""
+        return spares_time(self.axis)
 
     def build(self, input_shape: Any) -> None:
         shape = tuple(input_shape)

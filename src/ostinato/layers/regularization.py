@@ -17,6 +17,7 @@ class Noisy(Layer):
     """A layer that draws in training only, from a stream of its own if it has a seed, and passes the mask on."""
 
     supports_masking = True
+    steps_independent = True
 
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

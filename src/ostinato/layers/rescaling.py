@@ -28,6 +28,7 @@ class Rescaling(Layer):
     """
 
     supports_masking = True
+    steps_independent = True
 
     def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -41,6 +41,7 @@ class TimeDistributed(Wrapper):
     """
 
     supports_masking = True
+    steps_independent = True
     hangs_masks = True
 
     # -- shapes -------------------------------------------------------------------------------------------------------

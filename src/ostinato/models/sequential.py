@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
+from ostinato.core.context import CONTEXT
 from ostinato.core.drawing import close_inputs, drawing
 from ostinato.core.graph import Graph, call_masked
 from ostinato.core.masks import first_mask
@@ -16,6 +17,7 @@ from ostinato.core.symbolic import SymbolicTensor
 from ostinato.layers.input import Input, InputLayer
 from ostinato.models.inputs import match_inputs
 from ostinato.models.model import Model
+from ostinato.models.stepping import Carried, step
 from ostinato.recurrence.nests import Nest, is_nested
 
 
@@ -147,6 +149,42 @@ class Sequential(Model):
                 )
             value, mask = call_masked(layer, (value,), {}, mask)
         return value, mask
+
+    def step(
+        self, inputs: Nest, state: Carried | None = None, mask: Any = None, training: bool | None = None
+    ) -> tuple[Nest, Carried]:
+        """One step of a sequence through the model: `(inputs, state)` to (output, new state), for streams.
+
+        inputs: `(batch, ...)`, one step of what the model takes. state: what the step before returned, None to begin:
+        for each recurrent layer its state, and its output of the last used step. mask: `(batch,)`, True = use. After so
+        many steps the output is that of the model for the sequence so far, at its last step if it returns sequences.
+        Recorded states of stateful layers are neither used nor changed. Raises ValueError for layers that need other
+        steps too: Bidirectional, go_backwards, convolutions, pooling.
+
+        >>> import torch, ostinato
+        >>> model = ostinato.Sequential([ostinato.layers.GRU(4, return_sequences=True), ostinato.layers.LSTM(3)])
+        >>> x, state = torch.randn(2, 5, 3), None
+        >>> for t in range(5):
+        ...     output, state = model.step(x[:, t], state)
+        >>> torch.allclose(output, model(x), atol=1e-6)
+        True
+        """
+        if type(self).call is not Model.call:
+            raise ValueError(f"{self.described}: step goes through its layers, and it has a call of its own.")
+        ((inputs, mask), _) = self._admit((inputs, mask), {})
+        if not self.built:
+            self.build((None, None, *inputs.shape[1:]))
+        outer = CONTEXT.enter(self._resolve_training(training))
+        try:
+            return step(list(self._flat_layers()), inputs, state, mask, self.described)
+        finally:
+            CONTEXT.leave(outer)
+
+    def _flat_layers(self) -> Iterator[Any]:
+        """The layers, with those of a Sequential inside in its place."""
+        for layer in self.layers:
+            nested = isinstance(layer, Sequential) and type(layer).call is Model.call
+            yield from layer._flat_layers() if nested else [layer]
 
     def compute_mask(self, inputs: Nest, mask: Nest = None) -> Nest:
         """The mask of the output; found by running the model, in inference."""
