@@ -377,16 +377,22 @@ SURVIVED = {
 }
 
 
-@pytest.mark.parametrize("drawn", [False, True], ids=["a layer", "in a model"])
-@pytest.mark.parametrize("how", SURVIVED)
-def test_conveniences_survive(how, drawn):
-    model = Sequential([Running()]) if drawn and how not in ("copy", "plain tensors in their places") else Running()
-    find = (lambda model: model.layers[0]) if isinstance(model, Sequential) else (lambda model: model)
+OF_A_LAYER = ("copy", "meta and to_empty", "plain tensors in their places")
+CASES = [
+    (how, inside)
+    for how in SURVIVED
+    for inside in (False, True)
+    if not (inside and how.startswith((*OF_A_LAYER, "load")))
+]
+
+
+@pytest.mark.parametrize(("how", "inside"), CASES)
+def test_conveniences_survive(how, inside):
+    """inside: what is moved or copied is a model with the layer in it."""
+    model = Sequential([Running()]) if inside else Running()
     model(X)
-    if isinstance(model, Sequential) and how.startswith(("meta", "load")):
-        pytest.skip("these act on the layer itself")
     other = SURVIVED[how](model)
-    layer = find(other)
+    layer, before = (other.layers[0], model.layers[0]) if inside else (other, model)
     seen(layer, 1)
     other(X)
     seen(layer, 2)
@@ -398,7 +404,7 @@ def test_conveniences_survive(how, drawn):
         layer.scale.constraint = None  # it is this layer's, not the one's that it was copied from
         assert Weight.constraint.fget(layer.scale) is None
     if how in ("deepcopy", "pickle", "torch.save"):
-        seen(find(model), 1)
+        seen(before, 1)
 
 
 def test_a_weight_that_is_another_dtype_of_itself():
