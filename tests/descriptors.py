@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 import ostinato
+from cells import Minimal, Nested
 from ostinato.core.shapes import is_shape
+from ostinato.layers.sequences import Recurrent
 from ostinato.recurrence.nests import map_nest
 
 
@@ -37,6 +39,11 @@ class Descriptor:
         """Inputs, the same for the same seed."""
         generator = torch.Generator().manual_seed(seed)
         return map_nest(lambda shape: self._draw((batch, *shape), dtype, generator), self.inputs, is_shape)
+
+    def sequences(self, batch: int, time: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Any:
+        """Inputs of a recurrent layer, of other numbers of rows and steps than the example's."""
+        inputs = map_nest(lambda shape: (time, *shape[1:]), self.inputs, is_shape)
+        return dataclasses.replace(self, inputs=inputs).example(batch, dtype, seed)
 
     def example_states(self, batch: int = 3, dtype: torch.dtype = torch.float32) -> tuple[Any, ...]:
         """What follows the inputs in a call: a cell's states, or nothing."""
@@ -72,7 +79,37 @@ class Described(torch.nn.Linear):
         return {"in_features": self.in_features, "out_features": self.out_features}
 
 
+@ostinato.saving.register_keras_serializable(package="tests")
+class Started(ostinato.layers.Layer):
+    """A cell of one's own that starts from a weight; its states are in a dict, its outputs too.
+
+    ::
+
+        h' = tanh(x W + h U);  level' = level / 2 + mean(h');  outputs h' * level' and level'
+    """
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.state_size = {"h": units, "level": 1}
+        self.output_size = {"both": units, "level": 1}
+
+    def build(self, input_shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(input_shape[-1], self.units), name="kernel")
+        self.recurrent_kernel = self.add_weight(shape=(self.units, self.units), name="recurrent_kernel")
+        self.start = self.add_weight(shape=(self.units,), name="start")
+
+    def get_initial_state(self, batch_size: int) -> dict[str, torch.Tensor]:
+        return {"h": self.start.expand(batch_size, -1), "level": self.start.new_ones(batch_size, 1)}
+
+    def call(self, inputs: torch.Tensor, states: dict[str, torch.Tensor]) -> Any:
+        h = torch.tanh(inputs @ self.kernel + states["h"] @ self.recurrent_kernel)
+        level = states["level"] / 2 + h.mean(-1, keepdim=True)
+        return {"both": h * level, "level": level}, {"h": h, "level": level}
+
+
 SEQUENCE = (5, 4)
+OURS = "Keras's layers do not take cells of ostinato's"
 
 DESCRIPTORS: dict[str, Descriptor] = {
     # -- recurrent layers --
@@ -80,19 +117,101 @@ DESCRIPTORS: dict[str, Descriptor] = {
     "LSTM, sequences and states": Descriptor(
         lambda layers, **o: layers.LSTM(3, return_sequences=True, return_state=True, **o), SEQUENCE, mask=True
     ),
+    "LSTM, dropout": Descriptor(lambda layers, **o: layers.LSTM(3, dropout=0.4, **o), SEQUENCE, mask=True),
+    "LSTM, both dropouts": Descriptor(
+        lambda layers, **o: layers.LSTM(3, dropout=0.3, recurrent_dropout=0.3, **o), SEQUENCE, mask=True
+    ),
+    "LSTM, other activations": Descriptor(
+        lambda layers, **o: layers.LSTM(3, activation="softsign", recurrent_activation="hard_sigmoid", **o),
+        SEQUENCE,
+        mask=True,
+    ),
+    "LSTM, backwards without bias": Descriptor(
+        lambda layers, **o: layers.LSTM(3, go_backwards=True, use_bias=False, zero_output_for_mask=True, **o),
+        SEQUENCE,
+        mask=True,
+        apart="Keras zeroes the last output too",
+    ),
     "GRU": Descriptor(lambda layers, **o: layers.GRU(3, return_sequences=True, **o), SEQUENCE, mask=True),
+    "GRU, reset before": Descriptor(
+        lambda layers, **o: layers.GRU(3, reset_after=False, recurrent_dropout=0.3, **o), SEQUENCE, mask=True
+    ),
+    "GRU, backwards without bias": Descriptor(
+        lambda layers, **o: layers.GRU(3, go_backwards=True, use_bias=False, return_state=True, **o),
+        SEQUENCE,
+        mask=True,
+    ),
     "SimpleRNN": Descriptor(lambda layers, **o: layers.SimpleRNN(3, use_bias=False, **o), SEQUENCE, mask=True),
+    "SimpleRNN, relu": Descriptor(
+        lambda layers, **o: layers.SimpleRNN(3, activation="relu", go_backwards=True, **o), SEQUENCE, mask=True
+    ),
     "RNN": Descriptor(
         lambda layers, **o: layers.RNN(layers.GRUCell(3, **o), return_sequences=True), SEQUENCE, mask=True
     ),
     "RNN, two cells": Descriptor(
         lambda layers, **o: layers.RNN([layers.GRUCell(3, **o), layers.LSTMCell(2, **o)]), SEQUENCE, mask=True
     ),
+    "RNN, of a cell of one's own": Descriptor(
+        lambda layers, **o: layers.RNN(Minimal(3, **o), return_sequences=True), SEQUENCE, mask=True, apart=OURS
+    ),
+    "RNN, of nests": Descriptor(
+        lambda layers, **o: layers.RNN(Nested(3, 2, 4, **o), return_state=True), [(5, 4), (5, 2, 3)], apart=OURS
+    ),
+    "RNN, of dicts": Descriptor(lambda layers, **o: layers.RNN(Started(3, **o)), SEQUENCE, mask=True, apart=OURS),
+    "RNN, stacked backwards": Descriptor(
+        lambda layers, **o: layers.RNN(
+            layers.StackedRNNCells([layers.SimpleRNNCell(2, **o), Minimal(4, **o), layers.LSTMCell(3, **o)]),
+            return_sequences=True,
+            go_backwards=True,
+        ),
+        SEQUENCE,
+        mask=True,
+        apart=OURS,
+    ),
     "Bidirectional": Descriptor(
         lambda layers, **o: layers.Bidirectional(layers.LSTM(3, return_sequences=True, **o)), SEQUENCE, mask=True
     ),
     "Bidirectional, sum of the last": Descriptor(
         lambda layers, **o: layers.Bidirectional(layers.GRU(3, **o), merge_mode="sum"), SEQUENCE, mask=True
+    ),
+    "Bidirectional, mean": Descriptor(
+        lambda layers, **o: layers.Bidirectional(layers.SimpleRNN(3, return_state=True, **o), "ave"),
+        SEQUENCE,
+        mask=True,
+    ),
+    "Bidirectional, product": Descriptor(
+        lambda layers, **o: layers.Bidirectional(layers.GRU(3, dropout=0.3, return_sequences=True, **o), "mul"),
+        SEQUENCE,
+        mask=True,
+    ),
+    "Bidirectional, both": Descriptor(
+        lambda layers, **o: layers.Bidirectional(
+            layers.LSTM(3, use_bias=False, return_sequences=True, return_state=True, **o), None
+        ),
+        SEQUENCE,
+        mask=True,
+    ),
+    "Bidirectional, backwards": Descriptor(
+        lambda layers, **o: layers.Bidirectional(layers.LSTM(3, go_backwards=True, return_sequences=True, **o)),
+        SEQUENCE,
+        mask=True,
+        apart="Keras 3 refuses it",
+    ),
+    "Bidirectional, of an LSTM and a GRU": Descriptor(
+        lambda layers, **o: layers.Bidirectional(
+            layers.LSTM(3, return_sequences=True, **o),
+            backward_layer=layers.GRU(2, return_sequences=True, go_backwards=True, **o),
+        ),
+        SEQUENCE,
+        mask=True,
+    ),
+    "Bidirectional, of stacked cells": Descriptor(
+        lambda layers, **o: layers.Bidirectional(
+            layers.RNN([layers.LSTMCell(3, **o), Minimal(2, **o)], return_sequences=True)
+        ),
+        SEQUENCE,
+        mask=True,
+        apart=OURS,
     ),
     "ConvLSTM1D": Descriptor(
         lambda layers, **o: layers.ConvLSTM1D(3, 2, padding="same", dilation_rate=2, return_sequences=True, **o),
@@ -249,3 +368,7 @@ ON_STRINGS = {"TextVectorization"}
 def class_name(label: str) -> str:
     """The class that a row of the table is about."""
     return label.partition(",")[0]
+
+
+RECURRENT = [label for label in DESCRIPTORS if issubclass(getattr(ostinato.layers, class_name(label)), Recurrent)]
+"""The rows of recurrent layers, whose own list of properties is in tests/layers/test_properties_*.py."""
