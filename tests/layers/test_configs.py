@@ -321,3 +321,26 @@ def test_set_weights_writes_in_place_and_get_weights_copies():
     got[0][:] = 0
     assert layer.kernel.eq(1).all()
     assert all(weight.requires_grad for weight in layer.weights)
+
+
+@pytest.mark.parametrize(
+    ("options", "shape"),
+    [
+        ({"input_dim": 3}, (None, None, 3)),
+        ({"input_dim": 3, "input_length": 5}, (None, 5, 3)),
+        ({"input_dim": 3, "input_length": None}, (None, None, 3)),
+        ({"input_dim": None, "input_length": None}, None),
+    ],
+)
+def test_the_input_of_a_first_recurrent_layer_as_keras_2_said_it(options, shape):
+    layer = layers.LSTM(4, **options)
+    assert layer._batch_input_shape == shape
+    if shape is not None:
+        model = ostinato.Sequential([layer])
+        assert model.input_shape == shape
+        assert layer.kernel.shape == (3, 16)
+
+
+def test_old_configs_of_layers_that_were_called_with_constants():
+    config = {**layers.RNN(layers.GRUCell(4)).get_config(), "num_constants": 1, "time_major": False}
+    assert layers.RNN.from_config(config).cell.units == 4

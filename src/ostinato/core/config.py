@@ -70,6 +70,7 @@ _FOREIGN: dict[str, tuple[Any, ...]] = {
     "implementation": (0, 1, 2),  # Keras 2, of cells: changes no result
     "input_axes": (None,),
     "output_axes": (None,),
+    "num_constants": (None, 0, 1, 2, 3, 4),  # Keras 2 wrote down with how many constants a layer was last called
     "optional": (False,),
     "quantization_config": (None,),
     "ragged": (False, None),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,21 +10,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ostinato.core.cell import Cell, GatedCell, output_size, recurrence_structure, state_structure, zero_state
+from ostinato.core.cell import Cell, GatedCell, output_size, recurrence_structure, state_structure
 from ostinato.core.context import CONTEXT
 from ostinato.core.input_spec import InputSpec, check
 from ostinato.core.layer import Layer
 from ostinato.core.masks import first_mask
 from ostinato.core.registry import builtin
 from ostinato.core.shapes import Shape, is_shape, is_size, normalise, size_to_shape
+from ostinato.core.symbolic import SymbolicTensor, TensorSpec
 from ostinato.engines.execute import execute
 from ostinato.errors import NotStatefulError
-from ostinato.layers.keras_cell import check_cell, recurrence_of, with_dtype_of
+from ostinato.layers.keras_cell import (
+    build_cell,
+    check_cell,
+    constants_for,
+    initial_state_of,
+    makes_own_state,
+    name_of,
+    recurrence_of,
+    try_step,
+    with_dtype_of,
+)
 from ostinato.layers.sequences import Recurrent, Sequences, swap
 from ostinato.layers.stacked import StackedRNNCells
-from ostinato.layers.states import Recorded, checked_states, row_numbers
+from ostinato.layers.states import Recorded, check_names, checked_states, row_numbers
 from ostinato.recurrence.base import Problem, Scanned
 from ostinato.recurrence.nests import Nest, flatten, map_nest, pack_like
+from ostinato.recurrence.scan import zero_unless
 
 
 @builtin("layers")
@@ -71,7 +82,7 @@ class RNN(Recurrent):
         if isinstance(cell, (list, tuple)):
             cell = StackedRNNCells(cell)
         check_cell(cell, type(self).__name__)
-        super().__init__(**with_dtype_of(cell, kwargs))
+        super().__init__(**with_dtype_of(cell, _with_input_shape(kwargs)))
         self.cell = cell
         self.return_sequences, self.return_state = return_sequences, return_state
         self.go_backwards, self.stateful, self.unroll = go_backwards, stateful, unroll
@@ -84,6 +95,8 @@ class RNN(Recurrent):
         self._structure = recurrence_structure(self.cell)
         self._sizes = [size_to_shape(size) for size in flatten(self._structure, is_size)]
         self._zeros = _common_zeros(self.cell, self._structure, self._sizes)
+        # The dtypes of states that are not floating; None until the cell has been asked for its own.
+        self._kinds: tuple[torch.dtype | None, ...] | None = None if makes_own_state(self.cell) else ()
 
     # -- shapes -------------------------------------------------------------------------------------------------------
 
@@ -91,9 +104,7 @@ class RNN(Recurrent):
         """Build the cell for one step of the sequences."""
         shapes = normalise(sequences_shape)
         step_shape = map_nest(self._without_time, shapes, is_shape)
-        if isinstance(self.cell, Layer) and not self.cell.built:
-            self.cell._build_device = self._build_device
-            self.cell.build(step_shape)
+        build_cell(self.cell, step_shape, self._build_device)
         self._settle()
         self.input_spec = map_nest(self._spec_of, shapes, is_shape)
 
@@ -124,7 +135,19 @@ class RNN(Recurrent):
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Nest:
         found = super().compute_output_spec(*args, **kwargs)  # builds the cell, which may know its sizes only then
         self._check_drawn(kwargs.get("initial_state"))
+        self._build_inside(args[0], constants_for(self.cell, kwargs.get("constants"), self.described))
         return found
+
+    def _build_inside(self, sequences: Nest, constants: list[Any] | None) -> None:
+        """Build the layers in a cell that are built by its `call`, so that a drawn model has all its weights."""
+        inside = self.cell.modules() if isinstance(self.cell, Layer) else ()
+        if all(each.built for each in inside if isinstance(each, Layer)):
+            return
+
+        def step(leaf: Any) -> SymbolicTensor:
+            return SymbolicTensor(TensorSpec(self._without_time(tuple(leaf.shape)), leaf.dtype), None)
+
+        try_step(self.cell, map_nest(step, sequences), constants)
 
     def _check_drawn(self, states: Nest) -> None:
         """Raise ValueError unless symbolic states are as many and of the shapes that the cell carries."""
@@ -172,6 +195,8 @@ class RNN(Recurrent):
             state = (over.first.new_zeros((batch, *size), dtype=cell._dtype),) * count
         else:
             state = self._start(initial_state, batch, over.first)
+        if constants is not None:
+            constants = constants_for(cell, constants, self.described)
         return Problem(
             recurrence_of(cell, batch, training, constants),
             over.inputs,
@@ -237,8 +262,7 @@ class RNN(Recurrent):
         if self.return_sequences:
             output = scanned.outputs
             if self.zero_output_for_mask and mask is not None:
-                used = mask.flip(0) if self.go_backwards else mask
-                output = map_nest(lambda leaf: leaf * used.reshape(used.shape + (1,) * (leaf.dim() - 2)), output)
+                output = zero_unless(mask.flip(0) if self.go_backwards else mask, output)
             output = output if self.time_major else swap(output)
         if not self.return_state:
             return output
@@ -262,19 +286,23 @@ class RNN(Recurrent):
                     f"{self.described}: recorded states are for a batch of {recorded.batch}, got {batch}. Call "
                     f"reset_states() or pass batches of {recorded.batch}."
                 )
-            leaves = self._usable(recorded.leaves, like)
+            leaves = self._usable(recorded.leaves, batch, like)
             if recorded.anew is not None:
                 leaves = recorded.started(leaves, flatten(self.get_initial_state(batch, like)))
         elif given is not None:
-            leaves = self._usable(self._checked([given] if isinstance(given, Tensor) else flatten(given), batch), like)
+            check_names(given, state_structure(self.cell), self.described)
+            leaves = [given] if isinstance(given, Tensor) else flatten(given)
+            leaves = self._usable(self._checked(leaves, batch), batch, like)
         else:
-            own = self.get_initial_state(batch, like)
-            leaves = [own] if isinstance(own, Tensor) else flatten(own)
+            leaves = flatten(self.get_initial_state(batch, like))
         return pack_like(self._structure, leaves, is_size)
 
-    def _usable(self, leaves: Sequence[Tensor], like: Tensor) -> list[Tensor]:
-        """States where the inputs are, in the weights' dtype."""
-        moved = [leaf.to(device=like.device, dtype=self._state_dtype(like)) for leaf in leaves]
+    def _usable(self, leaves: Sequence[Tensor], batch: int, like: Tensor) -> list[Tensor]:
+        """States where the inputs are, in the weights' dtype, or in what the cell's own initial ones have."""
+        if self._kinds is None:
+            self.get_initial_state(batch, like)
+        kinds, usual = self._kinds or (None,) * len(leaves), self._state_dtype(like)
+        moved = [leaf.to(device=like.device, dtype=kind or usual) for leaf, kind in zip(leaves, kinds, strict=True)]
         if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
             return moved
         # States that were recorded in inference mode are of no use to autograd.
@@ -285,18 +313,25 @@ class RNN(Recurrent):
         return checked_states(leaves, self._sizes, batch, what, self.described, names)
 
     def _state_dtype(self, like: Tensor) -> torch.dtype:
-        return self.cell._dtype if isinstance(self.cell, Layer) else like.dtype
+        if isinstance(self.cell, Layer):
+            return self.cell._dtype
+        return like.dtype if like.is_floating_point() or like.is_complex() else self._dtype
 
     def get_initial_state(self, batch_size: int, like: Tensor | None = None) -> Nest:
-        """The cell's state before any step, `(batch_size, ...)` for each: zeros unless the cell says otherwise."""
-        own = getattr(self.cell, "get_initial_state", None)
+        """The cell's state before any step, `(batch_size, ...)` for each: zeros unless the cell says otherwise.
+
+        Raises ValueError if what the cell says does not fit its state_size.
+        """
         device = self._where() if like is None else like.device
         dtype = self._dtype if like is None else self._state_dtype(like)
-        if own is None or type(self.cell).get_initial_state is Cell.get_initial_state:
-            return zero_state(self.cell, batch_size, dtype, device)
-        accepted = inspect.signature(own).parameters
-        offered = {"batch_size": batch_size, "inputs": like, "dtype": dtype}
-        return own(**{key: value for key, value in offered.items() if key in accepted})
+        state = initial_state_of(self.cell, batch_size, dtype, device, like)
+        if not makes_own_state(self.cell):
+            return state
+        leaves = [state] if isinstance(state, Tensor) else flatten(state)
+        leaves = self._checked(leaves, batch_size, f"what {name_of(self.cell)}.get_initial_state gave")
+        self._kinds = tuple(None if leaf.is_floating_point() else leaf.dtype for leaf in leaves)
+        moved = [leaf.to(device=device, dtype=kind or dtype) for leaf, kind in zip(leaves, self._kinds, strict=True)]
+        return pack_like(state_structure(self.cell), moved, is_size)
 
     @property
     def states(self) -> Nest:
@@ -381,6 +416,15 @@ class RNN(Recurrent):
         return isinstance(self.cell, Layer) and self.cell._differs_in_training()
 
 
+def _with_input_shape(options: dict[str, Any]) -> dict[str, Any]:
+    """Options with `input_shape` for Keras 2's `input_length` and `input_dim`: steps, and features of a step."""
+    if options.get("input_length") is None and options.get("input_dim") is None:
+        return {key: value for key, value in options.items() if key not in ("input_length", "input_dim")}
+    rest = dict(options)
+    shape = (rest.pop("input_length", None), rest.pop("input_dim", None))
+    return rest if rest.get("input_shape") is not None else {**rest, "input_shape": shape}
+
+
 def _common_zeros(cell: Any, structure: Nest, sizes: list[Shape]) -> tuple[int, tuple[int, ...]] | None:
     """(number, size) of the states, where the initial ones are zeros all alike, so that one tensor serves for them."""
     plain = isinstance(cell, Cell) and type(cell).get_initial_state is Cell.get_initial_state
@@ -391,5 +435,11 @@ def _common_zeros(cell: Any, structure: Nest, sizes: list[Shape]) -> tuple[int, 
 
 
 def _with_axis(nest: Nest, axis: int) -> Nest:
-    """One step as a sequence of one."""
-    return map_nest(lambda leaf: (leaf if isinstance(leaf, Tensor) else torch.as_tensor(leaf)).unsqueeze(axis), nest)
+    """One step as a sequence of one; what is no tensor or array is left for the checks to meet."""
+
+    def longer(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return leaf.unsqueeze(axis)
+        return np.expand_dims(leaf, axis) if isinstance(leaf, np.ndarray) else leaf
+
+    return map_nest(longer, nest)
