@@ -12,7 +12,7 @@ from ostinato.core import activations
 from ostinato.core.layer import Layer
 from ostinato.core.registry import builtin
 from ostinato.core.shapes import spares_time
-from ostinato.layers.masked import finite, over
+from ostinato.layers.masked import activated, finite, over
 
 
 class Elementary(Layer):
@@ -58,8 +58,8 @@ class Activation(Elementary):
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
 
-    def apply_to(self, x: Tensor) -> Tensor:
-        return self.activation(x)
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        return activated(self.activation, inputs, None if mask is None else over(mask, inputs, self.described))
 
 
 @builtin("layers")

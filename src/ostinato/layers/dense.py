@@ -11,6 +11,7 @@ from ostinato.core import activations, constraints, initializers, regularizers
 from ostinato.core.input_spec import InputSpec
 from ostinato.core.layer import Layer
 from ostinato.core.registry import builtin
+from ostinato.layers.masked import activated, finite, over
 
 
 @builtin("layers")
@@ -20,7 +21,9 @@ class Dense(Layer):
     units: size of the output. activation: name or function, none by default. use_bias: whether there is a bias.
     *_initializer, *_regularizer, *_constraint: of kernel `(features, units)` and bias `(units,)`.
 
-    Called with `(batch, ..., features)`; returns `(batch, ..., units)`.
+    Called with `(batch, ..., features)`, and a mask of its leading axes; returns `(batch, ..., units)`, with that mask.
+    What is not finite in a masked step counts as 0, and so reaches no gradient; all else is mapped as if it were used.
+    Raises ValueError for inputs or a mask that do not fit.
 
     >>> import torch, ostinato
     >>> ostinato.layers.Dense(3, activation="relu")(torch.zeros(2, 5)).shape
@@ -80,11 +83,12 @@ class Dense(Layer):
             )
         self.input_spec = InputSpec(min_ndim=2, axes={-1: features})
 
-    def call(self, inputs: Tensor) -> Tensor:
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         if not inputs.is_floating_point():
             inputs = inputs.to(self._dtype)
-        outputs = torch.nn.functional.linear(inputs, self.kernel.t(), self.bias)
-        return outputs if self.activation is None else self.activation(outputs)
+        used = None if mask is None else over(mask, inputs, self.described)
+        outputs = torch.nn.functional.linear(finite(inputs, used), self.kernel.t(), self.bias)
+        return outputs if self.activation is None else activated(self.activation, outputs, used)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """`(batch, ..., units)`."""
