@@ -11,10 +11,10 @@ from torch import Tensor
 
 from ostinato.core.input_spec import InputSpec
 from ostinato.core.layer import Layer
-from ostinato.core.shapes import is_shape, is_size, size_to_shape
+from ostinato.core.shapes import is_shape, is_size, normalise, size_to_shape
 from ostinato.random import DEFAULT, Stream, dropout_mask
 from ostinato.recurrence.base import Recurrence
-from ostinato.recurrence.nests import Nest, describe, flatten, pack_like
+from ostinato.recurrence.nests import Nest, describe, flatten, map_nest, pack_like
 
 
 class Cell(Layer):
@@ -56,12 +56,21 @@ class Cell(Layer):
             raise ValueError(f"{self.described}: get_initial_state needs a batch_size.")
         return zero_state(self, batch_size, self._dtype, self._where())
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, Any]:
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, ...]:
         """Shapes of (output, new states)."""
-        batch = input_shape[0] if isinstance(input_shape[0], int | None) else input_shape[0][0]
-        sizes = flatten(state_structure(self), is_size)
-        states = pack_like(state_structure(self), [(batch, *size_to_shape(size)) for size in sizes], is_size)
-        return (batch, *size_to_shape(self.output_size)), states
+        batch = flatten(normalise(input_shape), is_shape)[0][0]
+        return tuple(
+            map_nest(lambda size: (batch, *size_to_shape(size)), sizes, is_size)
+            for sizes in (self.output_size, state_structure(self))
+        )
+
+    def _makes_own_state(self) -> bool:
+        """Whether the state before any step is anything else than zeros."""
+        return type(self).get_initial_state is not Cell.get_initial_state
+
+    def _recurrence_structure(self) -> Nest:
+        """The sizes of the states as the recurrence takes them."""
+        return state_structure(self)
 
 
 def state_structure(cell: Any) -> Nest:
@@ -71,8 +80,7 @@ def state_structure(cell: Any) -> Nest:
 
 def recurrence_structure(cell: Any) -> Nest:
     """The sizes of a cell's states as its recurrence takes them: stacked cells have a list for each cell."""
-    inner = getattr(cell, "cells", None)
-    return state_structure(cell) if inner is None else [recurrence_structure(each) for each in inner]
+    return cell._recurrence_structure() if isinstance(cell, Cell) else state_structure(cell)
 
 
 def output_size(cell: Any) -> Nest:

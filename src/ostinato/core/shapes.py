@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
-from ostinato.recurrence.nests import Nest, map_nest
+from ostinato.recurrence.nests import Nest, map_nest, remade
 
 Shape = tuple[int | None, ...]
 
@@ -28,7 +29,7 @@ def is_size(value: Any) -> bool:
     """
     if isinstance(value, torch.Size):
         return True
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         return True
     if isinstance(value, (list, tuple, dict, str)) or value is None:
         return False
@@ -41,7 +42,7 @@ def size_to_shape(size: Any) -> Shape:
     >>> size_to_shape(5), size_to_shape(torch.Size([-1, 3]))
     ((5,), (None, 3))
     """
-    entries = (size,) if isinstance(size, int) else (int(size[i]) for i in range(len(size)))
+    entries = (int(size),) if isinstance(size, (int, np.integer)) else (int(size[i]) for i in range(len(size)))
     return tuple(None if entry == -1 else entry for entry in entries)
 
 
@@ -81,4 +82,4 @@ def normalise(shapes: Any) -> Nest:
         return as_shape(shapes)
     if isinstance(shapes, dict):
         return {key: normalise(value) for key, value in shapes.items()}
-    return type(shapes)(normalise(each) for each in shapes)
+    return remade(shapes, [normalise(each) for each in shapes])

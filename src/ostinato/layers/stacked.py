@@ -5,13 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ostinato.core.cell import Cell, output_size, zero_state
+import torch
+from torch import Tensor
+
+from ostinato.core.cell import Cell, output_size, recurrence_structure
 from ostinato.core.layer import Layer
 from ostinato.core.registry import builtin
-from ostinato.core.shapes import is_size, size_to_shape
-from ostinato.layers.keras_cell import check_cell, recurrence_of, with_dtype_of
+from ostinato.core.shapes import is_shape, is_size, normalise, size_to_shape
+from ostinato.layers.keras_cell import (
+    build_cell,
+    check_cell,
+    initial_state_of,
+    makes_own_state,
+    recurrence_of,
+    takes_constants,
+    with_dtype_of,
+)
 from ostinato.recurrence.base import Recurrence
-from ostinato.recurrence.nests import Nest, map_nest
+from ostinato.recurrence.nests import Nest, flatten, map_nest
 from ostinato.recurrence.stack import Stack
 
 
@@ -47,29 +58,35 @@ class StackedRNNCells(Cell):
         return output_size(self.cells[-1])
 
     def build(self, input_shape: Any) -> None:
-        batch = input_shape[0] if isinstance(input_shape[0], int | None) else input_shape[0][0]
+        batch = flatten(normalise(input_shape), is_shape)[0][0]
         for cell in self.cells:
-            if isinstance(cell, Layer) and not cell.built:
-                cell._build_device = self._build_device
-                cell.build(input_shape)
+            build_cell(cell, input_shape, self._build_device)
             input_shape = map_nest(lambda size: (batch, *size_to_shape(size)), output_size(cell), is_size)
 
-    def recurrence(self, batch: int, training: bool) -> Recurrence:
-        return Stack([recurrence_of(cell, batch, training) for cell in self.cells])
+    def recurrence(self, batch: int, training: bool, constants: Sequence[Tensor] | None = None) -> Recurrence:
+        """The cells' recurrences, one above the other; constants: for those of them that take some."""
+        return Stack(
+            [recurrence_of(cell, batch, training, constants if takes_constants(cell) else None) for cell in self.cells]
+        )
 
-    def get_initial_state(self, batch_size: int | None = None) -> Nest:
-        """The initial states of the cells, one entry for each."""
+    def _recurrence_structure(self) -> Nest:
+        return [recurrence_structure(cell) for cell in self.cells]
+
+    def _makes_own_state(self) -> bool:
+        overridden = type(self).get_initial_state is not StackedRNNCells.get_initial_state
+        return overridden or any(makes_own_state(cell) for cell in self.cells)
+
+    def get_initial_state(
+        self, batch_size: int | None = None, inputs: Tensor | None = None, dtype: torch.dtype | None = None
+    ) -> Nest:
+        """The initial states of the cells, one entry for each; inputs, dtype: for cells that ask, as in Keras 2."""
         if batch_size is None:
             raise ValueError(f"{self.described}: get_initial_state needs a batch_size.")
+        device = self._where() if inputs is None else inputs.device
         states = []
         for cell in self.cells:
-            own = getattr(cell, "get_initial_state", None)
-            if own is None:
-                state = zero_state(cell, batch_size, self._dtype, self._where())
-                states.append(state[0] if is_size(cell.state_size) else state)
-            else:
-                state = own(batch_size=batch_size)
-                states.append(state[0] if is_size(cell.state_size) and isinstance(state, (list, tuple)) else state)
+            state = initial_state_of(cell, batch_size, dtype or self._dtype, device, inputs)
+            states.append(state[0] if is_size(cell.state_size) and isinstance(state, (list, tuple)) else state)
         return states
 
     def _differs_in_training(self) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ostinato.core.input_spec import InputSpec
 from ostinato.core.shapes import Shape
-from ostinato.recurrence.nests import describe
+from ostinato.recurrence.nests import Nest, describe
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,6 +75,24 @@ def row_numbers(rows: Any, batch: int, who: str) -> Tensor:
     if bool(((numbers < 0) | (numbers >= batch)).any()) or len(numbers.unique()) != len(numbers):
         raise ValueError(f"{who}: rows must be different numbers from 0 to {batch - 1}, got {numbers.tolist()}.")
     return numbers
+
+
+def check_names(given: Nest, structure: Nest, who: str) -> None:
+    """Raise ValueError where a dict of states has other names than the cell's, whatever is around it.
+
+    >>> check_names([{"h": 1, "c": 2}], {"h": 4, "c": 4}, "RNN 'rnn'")
+    """
+    if isinstance(structure, dict):
+        if isinstance(given, (list, tuple)) and len(given) == 1:  # what return_state gives after the output
+            given = given[0]
+        if isinstance(given, dict):
+            if set(given) != set(structure):
+                raise ValueError(f"{who}: initial_state must have {sorted(structure)}, got {sorted(given)}.")
+            for name, inner in structure.items():
+                check_names(given[name], inner, who)
+    elif isinstance(structure, (list, tuple)) and isinstance(given, (list, tuple)) and len(structure) == len(given):
+        for each, inner in zip(given, structure, strict=True):
+            check_names(each, inner, who)
 
 
 def checked_states(

@@ -51,8 +51,8 @@ def scan(problem: Problem) -> Scanned:
     if mask is not None and type(recurrence).readout is not Recurrence.readout:
         # What is held before the first used step is zeros, whatever a readout makes of zeros.
         used = (mask.flip(0) if reverse else mask).cummax(0).values
-        stacked = None if stacked is None else _zero_unless(used, stacked)
-        last = _zero_unless(used[-1], last)
+        stacked = None if stacked is None else zero_unless(used, stacked)
+        last = zero_unless(used[-1], last)
     return Scanned(stacked, last, state)
 
 
@@ -65,7 +65,7 @@ def _choose(keep: Tensor, new: Nest, old: Nest) -> Nest:
     return pack_like(new, chosen)
 
 
-def _zero_unless(used: Tensor, outputs: Nest) -> Nest:
+def zero_unless(used: Tensor, outputs: Nest) -> Nest:
     """`outputs` with zeros where not `used`, a flag for each of the leading dimensions."""
     unused = ~used
     return map_nest(
