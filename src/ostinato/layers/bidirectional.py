@@ -13,7 +13,7 @@ from ostinato.core.cell import output_size
 from ostinato.core.layer import Layer
 from ostinato.core.masks import first_mask
 from ostinato.core.registry import builtin, custom_object_scope
-from ostinato.core.shapes import is_shape, is_size, normalise
+from ostinato.core.shapes import is_shape, is_size, normalise, size_to_shape
 from ostinato.core.symbolic import walk
 from ostinato.engines.execute import execute
 from ostinato.layers.keras_cell import with_dtype_of
@@ -122,7 +122,8 @@ class Bidirectional(Recurrent):
         merged = first_mask(own)
         if merged is None:
             return None
-        outputs = [merged, merged] if self.merge_mode is None else [merged]
+        each = len(flatten(output_size(self.forward_layer.cell), is_size))
+        outputs = [merged] * (2 * each if self.merge_mode is None else each)
         if not self.return_state:
             return outputs if len(outputs) > 1 else merged
         return outputs + [None] * (len(self.forward_layer._sizes) + len(self.backward_layer._sizes))
@@ -178,11 +179,13 @@ class Bidirectional(Recurrent):
             return None, None
         leaves = flatten(initial_state)
         first, second = len(self.forward_layer._sizes), len(self.backward_layer._sizes)
-        if len(leaves) != first + second:
+        if len(leaves) != first + second or isinstance(initial_state, dict):
             raise ValueError(
                 f"{self.described}: initial_state has {len(leaves)} tensor(s); the forward half carries {first} and "
                 f"the backward half {second}. Pass them in one list, the forward half's first."
             )
+        if len(initial_state) == 2 and len(flatten(initial_state[0])) == first:
+            return initial_state[0], initial_state[1]
         return leaves[:first], leaves[first:]
 
     # -- states and options: those of the halves ----------------------------------------------------------------------
@@ -215,7 +218,9 @@ class Bidirectional(Recurrent):
     def states(self) -> Nest:
         """The recorded states, the forward half's first; None if there are none."""
         halves = (self.forward_layer.states, self.backward_layer.states)
-        return None if None in [None if h is None else 0 for h in halves] else [*halves[0], *halves[1]]
+        if any(half is None for half in halves):
+            return None
+        return [state for half in halves for state in ([half] if isinstance(half, dict) else half)]
 
     def reset_states(self, states: Nest = None, rows: Any = None) -> None:
         """Forget the recorded states of both halves, or set them as `initial_state` would; rows: as in `RNN`."""
@@ -279,8 +284,15 @@ def _check_opposite(layer: RNN, backward_layer: RNN, merge_mode: str | None) -> 
         mine, other = getattr(layer, option), getattr(backward_layer, option)
         if mine != other:
             raise ValueError(f"Bidirectional: layer and backward_layer must agree in {option}, got {mine} and {other}.")
-    mine, other = (flatten(output_size(half.cell), is_size) for half in (layer, backward_layer))
-    if merge_mode in ("sum", "ave", "mul") and mine != other:
+    if merge_mode is None:
+        return
+    mine, other = (
+        [size_to_shape(size) for size in flatten(output_size(half.cell), is_size)] for half in (layer, backward_layer)
+    )
+    alike = [size[:-1] for size in mine] == [size[:-1] for size in other] if merge_mode == "concat" else mine == other
+    if not alike:
+        wanted = "of one size, the last axis aside" if merge_mode == "concat" else "of one size"
         raise ValueError(
-            f"Bidirectional: merge_mode {merge_mode!r} needs outputs of one size, got {mine[0]} and {other[0]}."
+            f"Bidirectional: merge_mode {merge_mode!r} needs outputs {wanted}, got {output_size(layer.cell)} and "
+            f"{output_size(backward_layer.cell)}."
         )
