@@ -159,10 +159,10 @@ class Layer(KerasModule):
         return config
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        """The layer that `get_config` described, with fresh weights."""
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+        """The layer that `get_config` described, with fresh weights; custom_objects: classes of one's own, by name."""
         config = without_foreign(cls, config)
-        return cls(**{key: deserialize_keras_object(value) for key, value in config.items()})
+        return cls(**{key: deserialize_keras_object(value, custom_objects) for key, value in config.items()})
 
     # -- calling ------------------------------------------------------------------------------------------------------
 

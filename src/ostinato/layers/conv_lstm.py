@@ -109,11 +109,11 @@ class ConvLSTMCell(KernelCell):
         self.output_size = torch.Size(self._arranged((-1,) * rank, self.filters))
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Self:
         """The cell that `get_config` described; Keras's leaves the rank out, which is that of the window."""
         if "rank" not in config and isinstance(config.get("kernel_size"), (list, tuple)):
             config = {"rank": len(config["kernel_size"]), **config}
-        return super().from_config(config)
+        return super().from_config(config, custom_objects)
 
     @property
     def state_size(self) -> list[torch.Size]:

@@ -93,10 +93,10 @@ class Embedding(Layer):
         return config
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Self:
         """The layer that `get_config` described, with fresh weights; bad options are a TypeError, as in Keras."""
         try:
-            return super().from_config(config)
+            return super().from_config(config, custom_objects)
         except ValueError as error:
             raise TypeError(f"{cls.__name__}.from_config: {error}") from error
 

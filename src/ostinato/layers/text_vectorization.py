@@ -305,12 +305,12 @@ class TextVectorization(Layer):
         return config
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
         """The layer that `get_config` described. Raises ValueError for a vocabulary that is the path of a file."""
         config = {key: value for key, value in config.items() if key != "vocabulary_size"}  # which Keras also writes
         if config.get("dtype") == "string":  # Keras 2: that of the texts
             del config["dtype"]
         given = config.pop("has_input_vocabulary", config.get("vocabulary") is not None)
-        layer = super().from_config(config)
+        layer = super().from_config(config, custom_objects)
         layer._adaptable = not given
         return layer

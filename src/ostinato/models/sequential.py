@@ -197,11 +197,10 @@ class Sequential(Model):
         return {"name": self.name, "layers": layers, "build_input_shape": shape}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        """The model that `get_config` described, with fresh weights."""
-        model = cls(
-            [deserialize_keras_object(layer, kind="layers") for layer in config["layers"]], name=config.get("name")
-        )
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+        """The model that `get_config` described, with fresh weights; custom_objects: classes of one's own, by name."""
+        layers = [deserialize_keras_object(layer, custom_objects, kind="layers") for layer in config["layers"]]
+        model = cls(layers, name=config.get("name"))
         if config.get("build_input_shape") is not None and not model._symbols:
             model.build(tuple(config["build_input_shape"]))
         return model
