@@ -14,8 +14,8 @@ from torch.nn.modules.module import _has_any_global_hook
 from ostinato.core.context import CONTEXT
 from ostinato.core.layer import Layer
 from ostinato.core.masks import mask_of, spread, unwrapped
-from ostinato.core.symbolic import Node, Operation, SymbolicTensor, replace_leaves
-from ostinato.recurrence.nests import Nest, flatten, is_nested, map_nest, pack_like
+from ostinato.core.symbolic import Node, Operation, SymbolicTensor, describe_call, replace_leaves
+from ostinato.recurrence.nests import Nest, describe, flatten, is_nested, map_nest, pack_like
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +90,11 @@ class Graph:
                 mask = _masks_of(step.args[0], kept) if step.args else None
             output, after = call_masked(step.call, args, kwargs, mask)
             leaves = [output] if len(step.outputs) == 1 and not is_nested(output) else flatten(output)
+            if len(leaves) != len(step.outputs):
+                raise ValueError(
+                    f"{describe_call(step.call)} was drawn with {len(step.outputs)} output(s), and gave "
+                    f"{describe(output)}. compute_output_shape, or a cell's output_size, must say what comes out."
+                )
             for slot, leaf in zip(step.outputs, leaves, strict=True):
                 values[slot] = leaf
             if after is not None:
