@@ -6,6 +6,7 @@ layer with a `seed` of its own has a stream of its own.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import threading
@@ -35,7 +36,8 @@ class Stream:
     def next(self) -> int:
         """The next seed, `0 <= seed < 2**63`."""
         if self.seed is None:
-            return int(torch.randint(0, 2**63 - 1, (), dtype=torch.int64, device="cpu"))
+            with _outside():
+                return int(torch.randint(0, 2**63 - 1, (), dtype=torch.int64, device="cpu"))
         self.counter += 1
         return _mix(_mix(self.seed) ^ self.counter) >> 1
 
@@ -44,6 +46,11 @@ class Stream:
         generator = torch.Generator(device)
         generator.manual_seed(self.next())
         return generator
+
+
+def _outside() -> contextlib.AbstractContextManager[Any]:
+    """Where `torch.func` transforms do not reach: a seed is one for all samples of a vmap, which draws from it."""
+    return torch._C._DisableFuncTorch() if torch._C._are_functorch_transforms_active() else contextlib.nullcontext()
 
 
 def _mix(value: int) -> int:
@@ -113,12 +120,16 @@ def _empty(shape: Any, like: Tensor) -> Tensor:
     return torch.empty(shape, dtype=like.dtype, device=like.device)
 
 
+# Not in place, so that vmap can draw for each sample (randomness="different"); the values are the same.
+
+
 def _drop(values: Tensor, rate: float, stream: Stream) -> Tensor:
-    return values.bernoulli_(1 - rate, generator=stream.generator(values.device)).div_(1 - rate)
+    return torch.bernoulli(values, 1 - rate, generator=stream.generator(values.device)).div_(1 - rate)
 
 
 def _scatter(values: Tensor, stddev: float, stream: Stream) -> Tensor:
-    return values.normal_(0, stddev, generator=stream.generator(values.device))
+    generator = stream.generator(values.device)
+    return torch.normal(0.0, stddev, values.shape, generator=generator, dtype=values.dtype, device=values.device)
 
 
 # A compiler would take a generator's seed for a constant. It gets operators that draw anew whenever they are run.
