@@ -33,7 +33,7 @@ from ostinato.layers.keras_cell import (
 )
 from ostinato.layers.sequences import Recurrent, Sequences, swap
 from ostinato.layers.stacked import StackedRNNCells
-from ostinato.layers.states import Recorded, check_names, checked_states, row_numbers
+from ostinato.layers.states import Recorded, check_names, checked_states, plain_copy, row_numbers
 from ostinato.recurrence.base import Problem, Scanned
 from ostinato.recurrence.nests import Nest, flatten, map_nest, pack_like
 from ostinato.recurrence.scan import zero_unless
@@ -257,7 +257,7 @@ class RNN(Recurrent):
         if self.stateful and not CONTEXT.inferring:
             # Replaced, never written into: autograd may still need the old ones. Copies: what a caller does to the
             # output in place must not reach them.
-            self.recorded = Recorded(tuple(leaf.detach().clone() for leaf in flatten(scanned.state)))
+            self.recorded = Recorded(tuple(plain_copy(leaf, self.described) for leaf in flatten(scanned.state)))
         output = scanned.last
         if self.return_sequences:
             output = scanned.outputs

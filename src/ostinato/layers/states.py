@@ -56,6 +56,24 @@ def _beside(flags: Tensor, leaf: Tensor) -> Tensor:
     return flags.reshape(flags.shape + (1,) * (leaf.dim() - 1))
 
 
+def plain_copy(state: Tensor, who: str) -> Tensor:
+    """A copy of a state without a graph, that outlives the `torch.func` transforms it was computed under.
+
+    Raises ValueError for one that differs between the samples of a vmap: outside there is none that fits.
+    """
+    copy = state.detach().clone()
+    if torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active():
+        return copy
+    while torch._C._functorch.is_gradtrackingtensor(copy):
+        copy = torch._C._functorch.get_unwrapped(copy)
+    if torch._C._functorch.is_batchedtensor(copy):
+        raise ValueError(
+            f"{who}: stateful=True records states, and inside torch.func.vmap there is one for each sample. Set "
+            f"stateful=False there, and pass initial_state."
+        )
+    return copy
+
+
 def row_numbers(rows: Any, batch: int, who: str) -> Tensor:
     """Rows as `(count,)` int64: numbers from 0, or `(batch,)` booleans. Raises ValueError for others.
 
