@@ -77,6 +77,8 @@ class Bidirectional(Recurrent):
         """The constructor's arguments, but for the initial weights."""
         config = super().get_config()
         del config["weights"]
+        for option in ("return_sequences", "return_state", "stateful"):  # which may have been set since
+            config["layer"]["config"][option] = getattr(self, option)
         return config
 
     # -- shapes -------------------------------------------------------------------------------------------------------
