@@ -20,7 +20,7 @@ from ostinato.training.outputs import (
     unused,
     weights_of_outputs,
 )
-from ostinato.training.tensors import fitted
+from ostinato.training.tensors import cleared, fitted
 
 
 def check_metrics(who: str, given: Any, what: str) -> None:
@@ -99,6 +99,7 @@ class CompiledMetrics:
             if mask is not None and masked:
                 options["mask"] = mask
             elif mask is not None:
+                y, y_pred = (cleared(each, mask) if isinstance(each, Tensor) else each for each in (y, y_pred))
                 options["sample_weight"] = _masked(options.get("sample_weight"), mask.to(y_pred.dtype), metric)
             metric.update_state(y, y_pred, **options)
 

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ostinato.layers.masked import finite
+
 _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)  # torch neither compares these with int64 nor indexes by them
 
 
@@ -154,6 +156,22 @@ def fitted(given: Tensor, values: Tensor, who: str, what: str) -> tuple[Tensor, 
             f"{tuple(values.shape[:1])} (one for a sample) or {tuple(values.shape)}."
         )
     return given, values
+
+
+def cleared(values: Tensor, mask: Tensor) -> Tensor:
+    """Targets or predictions with 0 for what is not finite where the mask is False, as `layers.masked.finite` has it.
+
+    For functions of one's own, of which nobody knows what counts for nothing. A mask that is not one of the leading
+    axes of the values leaves them as they are.
+
+    >>> cleared(torch.tensor([[1.0, torch.nan], [torch.inf, 2.0]]), torch.tensor([True, False]))
+    tensor([[1., nan],
+            [0., 2.]])
+    """
+    sizes = zip(mask.shape, values.shape, strict=False)
+    if mask.dim() > values.dim() or any(mine not in (1, size) for mine, size in sizes):
+        return values
+    return finite(values, mask.reshape(mask.shape + (1,) * (values.dim() - mask.dim())))
 
 
 def neutral(y_true: Tensor, y_pred: Tensor, mask: Tensor, axis: int, who: str) -> tuple[Tensor, Tensor]:

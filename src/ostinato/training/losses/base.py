@@ -15,6 +15,7 @@ from ostinato.training.tensors import (
     as_predictions,
     as_targets,
     as_tensor,
+    cleared,
     fitted,
     same_rank,
     snake_case,
@@ -96,7 +97,14 @@ class Loss:
         return self._reduced(self.call(y_true, y_pred), sample_weight, mask)
 
     def prepare(self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(y_true, y_pred, mask) as `call` wants them: tensors on one device, predictions in the loss's dtype."""
+        """(y_true, y_pred, mask) as `call` wants them: tensors on one device, predictions in the loss's dtype.
+
+        What is not finite in masked steps is 0: its value will not count, but its gradient would be NaN.
+        """
+        y_true, y_pred, mask = self._tensors(y_true, y_pred, mask)
+        return (y_true, y_pred, mask) if mask is None else (cleared(y_true, mask), cleared(y_pred, mask), mask)
+
+    def _tensors(self, y_true: Any, y_pred: Any, mask: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         y_pred = as_predictions(y_pred, self.dtype)
         mask = None if mask is None else as_mask(mask, y_pred.device)
         return as_targets(y_true, y_pred), y_pred, mask
@@ -197,7 +205,7 @@ class LossFunctionWrapper(Loss):
 
     def prepare(self, y_true: Any, y_pred: Any, sample_weight: Any, mask: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         """As in `Loss`; and what is masked counts for nothing, where the function's `Traits` know how."""
-        y_true, y_pred, mask = super().prepare(y_true, y_pred, sample_weight, mask)
+        y_true, y_pred, mask = self._tensors(y_true, y_pred, mask)
         known, options = self._known, self._fn_kwargs
         counted = None if known.counted is None else known.counted(y_true, y_pred, **options)
         if counted is not None:
@@ -210,8 +218,10 @@ class LossFunctionWrapper(Loss):
             given = [as_tensor(each) for each in (sample_weight, mask) if each is not None]
             if any(each.dim() > 1 and each.shape[1] > 1 for each in given):
                 y_true = y_true.unsqueeze(-1)
-        if mask is None or known.absent is None:
+        if mask is None:
             return y_true, y_pred, mask
+        if known.absent is None:
+            return cleared(y_true, mask), cleared(y_pred, mask), mask
         return known.absent(y_true, y_pred, mask, str(self), **options)
 
     def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
