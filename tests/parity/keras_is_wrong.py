@@ -71,7 +71,7 @@ def _without_copies(case: Case, half: Half) -> bool:
     (cell, *more), given = half.cells, case.half.form == "layer" and case.half.cells[0].kind in ("lstm", "gru")
     asked = (case.half if given else half).use_cudnn == "auto"  # the first layer's is set on both
     known = cell.kind == "lstm" or (cell.kind == "gru" and cell.reset_after)
-    return half.form == "layer" and known and not more and asked and not cell.idle_dropout and case.mask is None
+    return half.form == "layer" and known and not more and asked and not cell.recurrent_dropout and case.mask is None
 
 
 def _out_of_order(mask: Any) -> bool:
@@ -94,9 +94,7 @@ ROWS: dict[str, Row] = {
     ),
     "unrolled backwards under a mask": Row(
         "torch.flip is called on a tuple: unroll with go_backwards and a mask crashes.",
-        lambda case: (
-            case.mask is not None and not _lost(case) and any(half.unroll and half.go_backwards for half in case.halves)
-        ),
+        lambda case: _seen(case) and any(half.unroll and half.go_backwards for half in case.halves),
         EVERYTHING,
         Case(dataclasses.replace(BACKWARDS, unroll=True), mask=GAPS),
         (AttributeError, "no attribute 'shape'"),

@@ -57,9 +57,8 @@ NAMES = {"simple_rnn": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}
 
 def options_of(cell: Cell) -> dict[str, Any]:
     """What a cell's constructor takes."""
-    rate = 0.3 if cell.idle_dropout else 0.0
     options: dict[str, Any] = {"activation": cell.activation, "use_bias": cell.use_bias}
-    options |= {"dropout": rate, "recurrent_dropout": rate}
+    options |= {"dropout": cell.dropout, "recurrent_dropout": cell.recurrent_dropout}
     if cell.kind != "simple_rnn":
         options["recurrent_activation"] = cell.recurrent_activation
     if cell.kind == "gru":
@@ -132,9 +131,14 @@ class Result(NamedTuple):
 
 
 def results(
-    library: Any, case: Case, dtype: str = "float32", calls: int | None = None, gradients: bool = True
+    library: Any,
+    case: Case,
+    dtype: str = "float32",
+    calls: int | None = None,
+    gradients: bool = True,
+    before_call: Any = None,
 ) -> list[Result]:
-    """What each call of a case's layer gives; calls: how many are made."""
+    """What each call of a case's layer gives; calls: how many are made; before_call: told (layer, number) of each."""
     data = data_of(case)
     layer = make_layer(library, case, dtype)
     follow = None
@@ -150,6 +154,8 @@ def results(
     for number, call in enumerate(data.calls[:calls]):
         if number == 2:
             layer.reset_states()
+        if before_call is not None:
+            before_call(layer, number)
         front, x, source = entrance(library, case, data, call, dtype)
         states = [torch.tensor(state, dtype=source.dtype, requires_grad=True) for state in call.states]
         outputs = call_layer(library, case, call, (front, layer, follow), x, states)
@@ -204,8 +210,8 @@ def call_layer(
         keywords = explicit(library, case, call.mask.T if turned else call.mask)
     if states:
         keywords["initial_state"] = arranged(library, case, states)
-    if any(cell.idle_dropout for half in case.halves for cell in half.cells):
-        keywords["training"] = False
+    if any(cell.dropout or cell.recurrent_dropout for half in case.halves for cell in half.cells):
+        keywords["training"] = case.training
     if case.way == "model":
         outputs = call_model(library, case, layers, x, keywords)
     else:
@@ -220,7 +226,7 @@ def explicit(library: Any, case: Case, mask: np.ndarray) -> dict[str, Any]:
     """A mask as an argument."""
     if case.route == "lengths" and library is ostinato:
         counts = mask.sum(0 if case.time_major else 1)
-        return {"lengths": torch.tensor(counts)}
+        return {"lengths": counts.astype("int32") if case.seed % 2 else torch.tensor(counts)}
     if case.route == "array":
         return {"mask": mask}
     return {"mask": torch.tensor(mask.astype(int) if case.route == "ints" else mask)}
@@ -274,7 +280,7 @@ def call_model(
         for i, (one, leaf) in enumerate(zip(made, leaves, strict=True)):
             symbols[f"{name}{i}"], values[f"{name}{i}"] = one, leaf
         rest = iter(made)
-        drawn[name] = next(rest) if name == "mask" else [_like(entry, rest) for entry in value]
+        drawn[name] = [_like(entry, rest) for entry in value] if name == "initial_state" else next(rest)
     outputs = in_turn(*layers, symbols["x"], drawn)
     model = library.Model(list(symbols.values()), outputs)
     return flatten(model(list(values.values()), **training))

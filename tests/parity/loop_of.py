@@ -16,22 +16,23 @@ from parity.recurrent_cases import STATES, Case, Half
 def loop_results(case: Case, dropouts: Any = None) -> list[Result]:
     """What the per-sample loop says: values from NumPy, gradients from autograd over the same lines.
 
-    dropouts: for each cell of all halves its dropout masks, `(gates, batch, ...)`, or None.
+    dropouts: of each call, for each cell of all halves, its dropout masks `(gates, batch, ...)`, or None.
     """
     data = data_of(case)
     carried: Any = None
     found = []
     for number, call in enumerate(data.calls):
+        masks = dropouts[number] if dropouts else None
         if number == 2:
             carried = None
-        values, finals = _loop(np, case, data.weights, call.source, call, call.states or carried, dropouts)
+        values, finals = _loop(np, case, data.weights, call.source, call, call.states or carried, masks)
         wanted = {f"weight {i}": torch.tensor(w, requires_grad=True) for i, w in enumerate(data.weights)}
         weights = list(wanted.values())
         wanted["source"] = source = torch.tensor(call.source, requires_grad=True)
         states = [torch.tensor(state, requires_grad=True) for state in call.states]
         wanted |= {f"state {i}": state for i, state in enumerate(states)}
         start = states or (carried and [torch.tensor(state) for state in carried])
-        outputs, _ = _loop(torch, case, weights, source, call, start, dropouts)
+        outputs, _ = _loop(torch, case, weights, source, call, start, masks)
         for one, other in zip(outputs, values, strict=True):
             np.testing.assert_allclose(one.detach().numpy(), other, rtol=1e-11, atol=1e-12)
         carried = finals if case.stateful else None
@@ -40,7 +41,7 @@ def loop_results(case: Case, dropouts: Any = None) -> list[Result]:
 
 
 def _loop(
-    xp: Any, case: Case, weights: list[Any], source: Any, call: Call, start: Any, dropouts: Any
+    xp: Any, case: Case, weights: list[Any], source: Any, call: Call, start: Any, dropouts: list[Any] | None
 ) -> tuple[list[Any], list[Any]]:
     """(outputs and states as the layer returns them, the final states) of one call."""
     x = source if call.tokens is None else source[call.tokens]

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from typing import Any
 
 from hypothesis import strategies as st
 
-import ostinato
-
 STATES = {"simple_rnn": 1, "gru": 1, "lstm": 2, "conv_lstm": 2, "own": 2}
 ACTIVATIONS = ("tanh", "sigmoid", "relu", "hard_sigmoid", "linear", "softsign", "elu")
-HAS_CONV_LSTM = hasattr(ostinato.layers, "ConvLSTM2D")
-HAS_LENGTHS = "lengths" in inspect.signature(ostinato.layers.RNN.call).parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +22,8 @@ class Cell:
     use_bias: bool = True
     reset_after: bool = True
     unit_forget_bias: bool = True
-    idle_dropout: bool = False  # rates that are not 0, in a call that is not training
+    dropout: float = 0.0
+    recurrent_dropout: float = 0.0
     kernel_size: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
     dilation_rate: tuple[int, ...] = ()
@@ -71,7 +67,7 @@ class Case:
     for each row; route: how it gets to the layer: as a "tensor" or "array", of "ints", from "masking" or an
     "embedding", or as "lengths". states: None, "list", "tuple", "flat", or the "pair" of a Bidirectional; given_to:
     the calls that get them. garbage: what stands in masked steps. follow: whether a layer comes after this one, and
-    must get its mask. way: "call", or "model" for a call on symbolic tensors.
+    must get its mask. way: "call", or "model" for a call on symbolic tensors. training: whether dropout is active.
     """
 
     half: Half
@@ -93,6 +89,7 @@ class Case:
     garbage: float | None = None
     follow: bool = False
     way: str = "call"
+    training: bool = False
     seed: int = 0
 
     @property
@@ -124,6 +121,7 @@ class Case:
 
 flags = st.booleans()
 seldom = st.sampled_from([False, False, False, True])
+rates = st.sampled_from([0.0, 0.0, 0.0, 0.3])
 
 
 @st.composite
@@ -137,7 +135,8 @@ def cells(draw: Any, units: int | None = None, kinds: tuple[str, ...] = ("simple
         use_bias=not draw(seldom),
         reset_after=draw(flags),
         unit_forget_bias=draw(flags),
-        idle_dropout=draw(seldom),
+        dropout=draw(rates),
+        recurrent_dropout=draw(rates),
     )
 
 
@@ -205,8 +204,8 @@ def is_right_padding(mask: Any) -> bool:
 
 
 @st.composite
-def cases(draw: Any, conv: bool = False) -> Case:
-    """Any layer with any options, on any input. conv: a ConvLSTM."""
+def cases(draw: Any, conv: bool = False, training: bool = False) -> Case:
+    """Any layer with any options, on any input. conv: a ConvLSTM. training: with dropout active, if it has any."""
     batch, time = draw(st.integers(1, 3 if conv else 5)), draw(st.integers(1, 4 if conv else 7))
     sizes: tuple[int, ...] = ()
     if conv:
@@ -230,8 +229,8 @@ def cases(draw: Any, conv: bool = False) -> Case:
     route = "tensor"
     if mask is not None:
         routes = ["tensor", "tensor", "array", "ints"] + ([] if conv else ["masking", "embedding"])
-        if HAS_LENGTHS and is_right_padding(mask):
-            routes += ["lengths"]
+        if is_right_padding(mask):
+            routes += ["lengths", "lengths"]
         route = draw(st.sampled_from(routes))
     garbage = None
     if mask is not None and route not in ("masking", "embedding"):
@@ -262,5 +261,6 @@ def cases(draw: Any, conv: bool = False) -> Case:
         garbage=garbage,
         follow=sequences and merge_mode is not None and not conv and not stateful and draw(flags),
         way=way,
+        training=training,
         seed=draw(st.integers(0, 2**16)),
     )

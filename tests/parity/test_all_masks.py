@@ -51,10 +51,20 @@ class Layer:
     def normal(self, *shape):
         return self.rng.standard_normal(shape)
 
-
-def with_gradients(tensors, outputs, cotangents):
-    loss = sum((out * torch.tensor(each)).sum() for out, each in zip(outputs, cotangents, strict=True))
-    return torch.autograd.grad(loss, tensors)
+    def run(self, x, states, mask, cotangents):
+        """(sequence, last output, states), and the gradients of all of them by input, states and weights."""
+        leaves = [torch.tensor(each, requires_grad=True) for each in (x, *states)]
+        call = {"initial_state": leaves[1:], "mask": torch.tensor(mask)}
+        self.layer.return_sequences = True
+        sequence, *finals = self.layer(leaves[0], **call)
+        self.layer.return_sequences = False
+        last, *again = self.layer(leaves[0], **call)
+        for one, other in zip(finals, again, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-14)
+        found = [sequence, last, *finals]
+        loss = sum((out * torch.tensor(each)).sum() for out, each in zip(found, cotangents, strict=True))
+        gradients = torch.autograd.grad(loss, [*leaves, *self.layer.trainable_weights])
+        return [out.detach().numpy() for out in found], [grad.numpy() for grad in gradients]
 
 
 @DIRECTIONS
@@ -66,27 +76,21 @@ def test_every_mask_there_is(cell, time, go_backwards):
     mask, rows = all_masks(time), 2**time
     x, states = ours.normal(rows, time, 2), [ours.normal(rows, 3) for _ in range(ours.cell.states)]
     right = oracle.run(ours.cell, x, states, mask, go_backwards)
-
-    leaves = [torch.tensor(each, requires_grad=True) for each in (x, *states)]
-    call = {"initial_state": leaves[1:], "mask": torch.tensor(mask)}
-    sequence, *finals = ours.layer(leaves[0], **call)
-    ours.layer.return_sequences = False
-    last, *again = ours.layer(leaves[0], **call)
-
-    found = [sequence, last, *finals]
-    for mine, other in zip(found, [right.outputs, right.last, *right.states], strict=True):
-        np.testing.assert_allclose(mine.detach().numpy(), other, rtol=0, atol=1e-12)
-    assert all(torch.equal(one, other) for one, other in zip(finals, again, strict=True))
-
-    cotangents = [ours.normal(*out.shape) for out in found]
+    expected = [right.outputs, right.last, *right.states]
+    cotangents = [ours.normal(*out.shape) for out in expected]
     wanted = oracle.gradients(ours.cell, right, x, states, cotangents[0], cotangents[1], cotangents[2:], go_backwards)
-    expected = [wanted.inputs, *wanted.states, wanted.kernel, wanted.recurrent_kernel, wanted.bias]
-    gradients = with_gradients([*leaves, *ours.layer.trainable_weights], found, cotangents)
-    for mine, other in zip(gradients, expected, strict=True):
-        np.testing.assert_allclose(mine.numpy(), other, rtol=0, atol=1e-10)
-    # A masked step gets no gradient at all, and a row without steps hands its gradients on as they are.
-    assert (gradients[0].numpy()[~mask] == 0).all()
-    np.testing.assert_array_equal(gradients[1].numpy()[0], cotangents[2][0])
+
+    for engine in ("auto", "reference"):
+        with ostinato.use_engine(engine):
+            found, gradients = ours.run(x, states, mask, cotangents)
+        for mine, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(mine, other, rtol=0, atol=1e-12)
+        everything = [wanted.inputs, *wanted.states, wanted.kernel, wanted.recurrent_kernel, wanted.bias]
+        for mine, other in zip(gradients, everything, strict=True):
+            np.testing.assert_allclose(mine, other, rtol=0, atol=1e-10)
+        # A masked step gets no gradient at all, and a row without steps hands its gradients on as they are.
+        assert (gradients[0][~mask] == 0).all()
+        np.testing.assert_array_equal(gradients[1][0], cotangents[2][0])
 
 
 @DIRECTIONS

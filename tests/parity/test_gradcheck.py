@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 import ostinato
 from ostinato import layers
+from ostinato.engines.select import observe
 from ostinato.recurrence.nests import flatten
 
 MASK = torch.tensor([[True, False, True], [False, False, False], [True, True, False]])
@@ -71,6 +72,11 @@ def check(layer, x, states, mask=None):
         return tuple(flatten(functional_call(layer, parameters, (x,), {**keywords, "mask": mask, "training": True})))
 
     inputs = (x, *states, *drawn)
+    with observe() as choices:
+        run(*inputs)
+    if any(choice.engine != "reference" for choice in choices):
+        with ostinato.use_engine("reference"):
+            assert torch.autograd.gradcheck(run, inputs, fast_mode=True)
     assert torch.autograd.gradcheck(run, inputs)
     assert torch.autograd.gradcheck(run, inputs, check_forward_ad=True, check_backward_ad=False, fast_mode=True)
     assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
