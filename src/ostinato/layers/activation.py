@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ostinato.core import activations
-from ostinato.core.layer import Layer
+from ostinato.core.layer import IMPLICIT, Layer
+from ostinato.core.masks import mask_of
 from ostinato.core.registry import builtin
 from ostinato.core.shapes import spares_time
 from ostinato.layers.masked import activated, finite, over
@@ -145,7 +146,8 @@ class Softmax(Elementary):
 
     Called with any shape, and a mask that broadcasts over it from the last axis on: not one of steps, but of the
     entries. Returns the same shape, 0 where it is masked, all zeros where nothing is used. What stands in masked places
-    reaches neither the output nor a gradient. The mask is passed on, in the input's shape.
+    reaches neither the output nor a gradient. The mask is passed on, in the input's shape. A mask of steps that comes
+    with the input, from an `Embedding` or `Masking`, masks all entries of a step, and is passed on (Keras refuses it).
     Raises ValueError for a mask that does not broadcast over the input.
     Source: keras/src/layers/activations/softmax.py.
 
@@ -164,6 +166,14 @@ class Softmax(Elementary):
     def steps_independent(self) -> bool:  # type: ignore[override]
         """Whether no step sees another one: not where it is divided over the steps."""
         return spares_time(self.axis)
+
+    def call_masked(self, args: tuple[Any, ...], kwargs: dict[str, Any], mask: Any = IMPLICIT) -> tuple[Any, Any]:
+        args, kwargs = self._call_signature.normalise(args, kwargs)
+        steps = (mask_of(args[0]) if mask is IMPLICIT else mask) if args and kwargs.get("mask") is None else None
+        if steps is None or steps.dim() >= args[0].dim():
+            return super().call_masked(args, kwargs, mask)
+        entries = over(steps, args[0], self.described)
+        return super().call_masked(args, {**kwargs, "mask": entries})[0], steps
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is None:
