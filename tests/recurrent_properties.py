@@ -70,6 +70,11 @@ class Case:
         return rnns(self.layer)[0].go_backwards
 
     @property
+    def zeroes_masked(self) -> bool:
+        """Whether zeros stand at masked steps of the sequence, rather than the output before."""
+        return rnns(self.layer)[0].zero_output_for_mask
+
+    @property
     def leaves(self) -> list[Tensor]:
         """Inputs, states and weights."""
         return [*flatten(self.x), *self.states, *self.weights]
