@@ -226,7 +226,7 @@ def explicit(library: Any, case: Case, mask: np.ndarray) -> dict[str, Any]:
     """A mask as an argument."""
     if case.route == "lengths" and library is ostinato:
         counts = mask.sum(0 if case.time_major else 1)
-        return {"lengths": counts.astype("int32") if case.seed % 2 else torch.tensor(counts)}
+        return {"lengths": counts.astype("int32") if case.seed % 2 and case.way == "call" else torch.tensor(counts)}
     if case.route == "array":
         return {"mask": mask}
     return {"mask": torch.tensor(mask.astype(int) if case.route == "ints" else mask)}
@@ -262,7 +262,13 @@ def call_model(
     library: Any, case: Case, layers: tuple[Any, Any, Any], x: Any, keywords: dict[str, Any]
 ) -> list[torch.Tensor]:
     """The same through a Model of symbolic calls."""
-    names = {torch.int64: "int32", torch.bool: "bool", torch.float32: "float32", torch.float64: "float64"}
+    names = {
+        torch.int64: "int64",
+        torch.int32: "int32",
+        torch.bool: "bool",
+        torch.float32: "float32",
+        torch.float64: "float64",
+    }
     time = case.time if case.seed % 2 or any(half.unroll for half in case.halves) else None
     size = {1: time}  # of the axes that may vary
 

@@ -239,7 +239,7 @@ def cases(draw: Any, conv: bool = False, training: bool = False) -> Case:
     states = draw(st.sampled_from([None, "list", "tuple", "flat"] + ["pair"] * bidirectional))
     sequences = draw(flags)
     way = draw(st.sampled_from(["call", "call", "call", "model"]))
-    if stateful or route not in ("tensor", "masking", "embedding") or states not in (None, "list") or garbage:
+    if stateful or route in ("array", "ints") or states not in (None, "list") or garbage:
         way = "call"
     return Case(
         half=half,

@@ -17,12 +17,12 @@ from hypothesis import given, settings
 
 import ostinato
 from ostinato import layers
+from parity.comparing import DOUBLE, SINGLE, differences
 from parity.keras_is_wrong import agreement
 from parity.layers_of import results
 from parity.loop_of import loop_results
 from parity.per_sample import GATES
 from parity.recurrent_cases import Case, Cell, Half, cases
-from parity.test_recurrent_layers import DOUBLE, SINGLE, differences
 
 SEEDS = [int(each) for each in os.environ.get("OSTINATO_PARITY_SEEDS", "0").split(",")]
 EXAMPLES = {"vectors": 120, "images": 40}

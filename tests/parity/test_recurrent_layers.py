@@ -17,6 +17,7 @@ from hypothesis import given, settings
 import oracle
 import ostinato
 from parity.case_data import data_of
+from parity.comparing import DOUBLE, SINGLE, differences
 from parity.keras_is_wrong import AFTER_RESET, EVERYTHING, GRADIENTS, ROWS, agreement, rows_of
 from parity.layers_of import make_layer, results, weights_of
 from parity.loop_of import loop_results
@@ -24,34 +25,6 @@ from parity.recurrent_cases import Case, Cell, Half, cases
 
 SEEDS = [int(each) for each in os.environ.get("OSTINATO_PARITY_SEEDS", "0").split(",")]
 EXAMPLES = {"vectors": 400, "images": 100}
-
-DOUBLE, SINGLE = (1e-10, 1e-10), (1e-4, 1e-3)
-"""Relative errors of values and of gradients; below the largest number of a tensor, or below 1, absolute ones."""
-
-
-def differences(found, expected, tolerance, recorded=False):
-    """What does not agree, in words."""
-    told = []
-    for number, (mine, right) in enumerate(zip(found, expected, strict=True)):
-        pairs = {f"output {i}": pair for i, pair in enumerate(zip(mine.outputs, right.outputs, strict=False))}
-        if len(mine.outputs) != len(right.outputs):
-            told.append(f"call {number}: {len(mine.outputs)} outputs, not {len(right.outputs)}")
-        if recorded and right.recorded is not None:
-            pairs |= {f"recorded {i}": p for i, p in enumerate(zip(mine.recorded, right.recorded, strict=True))}
-        names = mine.gradients.keys() & right.gradients.keys()
-        pairs |= {f"gradient of {name}": (mine.gradients[name], right.gradients[name]) for name in sorted(names)}
-        for name, (one, other) in pairs.items():
-            told += [f"call {number}, {name}: {each}" for each in _apart(one, other, tolerance["grad" in name])]
-    return told
-
-
-def _apart(one, other, tolerance):
-    if one.shape != other.shape:
-        return [f"shape {one.shape}, not {other.shape}"]
-    scale = tolerance * max(1.0, abs(other).max(initial=0))
-    if np.allclose(one, other, rtol=tolerance, atol=scale):  # NaN is near nothing
-        return []
-    return [f"off by {abs(one - other).max()}, where the largest is {abs(other).max()}"]
 
 
 def check(case):
