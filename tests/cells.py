@@ -1,12 +1,16 @@
 """Cells of one's own, as users write them."""
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 
 import ostinato
 from ostinato import layers
 from ostinato.recurrence.nests import flatten, map_nest
+from side_by_side import tensor
+
+DOUBLE = torch.float64
 
 
 class TensorShape(Sequence):
@@ -81,3 +85,119 @@ class Minimal(layers.Layer):
     def call(self, inputs, states):
         output = inputs @ self.kernel + states[0] @ self.recurrent_kernel
         return output, [output]
+
+
+class Pair(NamedTuple):
+    """Two of something under names."""
+
+    first: Any
+    second: Any
+
+
+FORMS = {
+    "list": lambda one, other: [one, other],
+    "tuple": lambda one, other: (one, other),
+    "dict": lambda one, other: {"z": one, "a": other},
+    "named": Pair,
+    "deep": lambda one, other: [one, {"x": (other,)}],
+}
+"""Nests of two, by what they are made of."""
+
+
+def parts_of(form, nest):
+    """The two of a nest that `FORMS[form]` made."""
+    if form == "dict":
+        return nest["z"], nest["a"]
+    if form == "named":
+        return nest.first, nest.second
+    return (nest[0], nest[1]["x"][0]) if form == "deep" else (nest[0], nest[1])
+
+
+@ostinato.utils.register_keras_serializable(package="tests")
+class Weave(layers.Layer):
+    """Two inputs, a vector and a matrix; two states, the same; two outputs of other sizes; all hang on all.
+
+    inputs, states, outputs, returned: the form of each; returned: of the new states, by default that of the states.
+    """
+
+    def __init__(self, inputs="list", states="list", outputs="list", returned=None, **kwargs):
+        super().__init__(**kwargs)
+        self.forms = inputs, states, outputs, returned or states
+        self.state_size = FORMS[states](3, torch.Size([2, 4]))
+        self.output_size = FORMS[outputs](5, TensorShape([4, 2]))
+
+    def build(self, shapes):
+        vector, matrix = parts_of(self.forms[0], shapes)
+        self.w = self.add_weight(shape=(vector[-1], 3), name="w")
+        self.u = self.add_weight(shape=(3, 3), name="u")
+        self.v = self.add_weight(shape=(2, 3), name="v")
+        self.p = self.add_weight(shape=(*matrix[1:], 2, 4), name="p", initializer="random_normal")
+        self.o = self.add_weight(shape=(3, 5), name="o")
+
+    def call(self, inputs, states):
+        vector, matrix = parts_of(self.forms[0], inputs)
+        h, m = parts_of(self.forms[1], states)
+        new_h = torch.tanh(vector @ self.w + h @ self.u + m.mean(-1) @ self.v)
+        new_m = 0.5 * m + torch.tanh(torch.einsum("bij,ijkl->bkl", matrix, self.p)) * new_h[:, :1, None]
+        output = FORMS[self.forms[2]](new_h @ self.o, new_m.transpose(1, 2) + h[:, :1, None])
+        return output, FORMS[self.forms[3]](new_h, new_m)
+
+
+@ostinato.utils.register_keras_serializable(package="tests")
+class Learned(Minimal):
+    """`Minimal`, starting from a state that is a weight."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.start = self.add_weight(shape=(self.units,), name="start", initializer="random_normal")
+
+    def get_initial_state(self, batch_size=None):
+        return [self.start.expand(batch_size, self.units)]
+
+
+@ostinato.utils.register_keras_serializable(package="tests")
+class Attending(Minimal):
+    """`Minimal`, with constants added: `h' = x W + h U + c V`, half of it in training."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.v = self.add_weight(shape=(2, self.units), name="v")
+
+    def call(self, inputs, states, constants, training=False):
+        h = torch.tanh(inputs @ self.kernel + states[0] @ self.recurrent_kernel + constants[0] @ self.v)
+        return (h / 2 if training else h), [h]
+
+
+class Torch(torch.nn.Module):
+    """torch's own LSTM cell as a cell: a plain module, whose states are a tuple."""
+
+    def __init__(self, features, units, dtype=None):
+        super().__init__()
+        self.state_size = [units, units]
+        self.output_size = units
+        self.inner = torch.nn.LSTMCell(features, units, dtype=dtype)
+
+    def forward(self, inputs, states):
+        h, c = self.inner(inputs, tuple(states))
+        return h, (h, c)
+
+
+def weave(*forms, **options):
+    """A `Weave` of these forms in float64, with weights."""
+    cell = Weave(*forms, dtype="float64", **options)
+    cell.build(FORMS[forms[0] if forms else "list"]((None, 6), (None, 3, 2)))
+    return cell
+
+
+def woven(form, mask=None, seed=0, batch=3, time=5):
+    """Two sequences for a `Weave`, with NaN and infinities where masked."""
+    pair = tensor(batch, time, 6, dtype=DOUBLE, seed=seed), tensor(batch, time, 3, 2, dtype=DOUBLE, seed=seed + 1)
+    if mask is not None:
+        pair[0][~mask], pair[1][~mask] = float("nan"), float("inf")
+    return FORMS[form](*[each.requires_grad_() for each in pair])
+
+
+def states_of(form, batch=3, seed=5):
+    """Two states for a `Weave`."""
+    pair = tensor(batch, 3, dtype=DOUBLE, seed=seed), tensor(batch, 2, 4, dtype=DOUBLE, seed=seed + 1)
+    return FORMS[form](*[each.requires_grad_() for each in pair])

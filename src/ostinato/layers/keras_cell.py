@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -114,9 +113,18 @@ def _call_of(cell: Any) -> Callable[..., Any]:
     return getattr(type(cell), "call", None) or type(cell).forward
 
 
-@functools.cache
+_SIGNATURES: dict[Any, Mapping[str, inspect.Parameter]] = {}  # not functools.cache, which torch.compile looks through
+
+
+def _arguments(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    found = _SIGNATURES.get(function)
+    if found is None:
+        found = _SIGNATURES[function] = inspect.signature(function).parameters
+    return found
+
+
 def _asked(call: Callable[..., Any]) -> _Asked:
-    parameters = inspect.signature(call).parameters
+    parameters = _arguments(call)
     constants = parameters.get("constants")
     anything = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
     return _Asked(
@@ -163,10 +171,9 @@ def initial_state_of(
     return own(**{key: value for key, value in offered.items() if accepted is None or key in accepted})
 
 
-@functools.cache
 def _parameters(function: Callable[..., Any]) -> frozenset[str] | None:
     """The names of a function's arguments; None if it takes any."""
-    parameters = inspect.signature(function).parameters
+    parameters = _arguments(function)
     anything = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
     return None if anything else frozenset(parameters)
 
@@ -199,7 +206,8 @@ def try_step(cell: Any, step: Nest, constants: Sequence[Any] | None = None) -> N
     step: nest of symbolic tensors. Raises ValueError where the cell cannot take it.
     """
     sizes = map_nest(size_to_shape, state_structure(cell), is_size)
-    states = map_nest(lambda size: _symbols((None, *size), cell.dtype), sizes, is_shape)
+    batch = flatten(step)[0].shape[0]
+    states = map_nest(lambda size: _symbols((batch, *size), cell.dtype), sizes, is_shape)
     return infer(cell, (step, states), {"constants": list(constants)} if constants else {})
 
 
