@@ -14,7 +14,7 @@ from ostinato.core.input_spec import check
 from ostinato.core.layer import Layer
 from ostinato.core.shapes import is_shape, is_size, normalise, size_to_shape
 from ostinato.core.symbolic import SymbolicTensor, TensorSpec, infer
-from ostinato.layers.wrapper import dtype_of
+from ostinato.layers.inner import dtype_of
 from ostinato.recurrence.base import Recurrence
 from ostinato.recurrence.nests import Nest, describe, flatten, map_nest, pack_like
 

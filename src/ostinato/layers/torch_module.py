@@ -11,7 +11,7 @@ from ostinato.core.layer import Layer
 from ostinato.core.registry import builtin, get_registered_name, get_registered_object
 from ostinato.core.shapes import normalise
 from ostinato.core.symbolic import infer
-from ostinato.layers.wrapper import differs_in_training, dtype_of
+from ostinato.layers.inner import differs_in_training, dtype_of
 from ostinato.recurrence.nests import Nest
 
 
