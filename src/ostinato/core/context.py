@@ -16,7 +16,8 @@ class CallContext(threading.local):
     """The state of the calls under way in this thread.
 
     training: the mode of the enclosing call, None outside any call.
-    depth: how many layer calls are under way; number: counts the outermost ones.
+    depth: how many layer calls are under way; number: counts the outermost ones, 0 for one in compiled code, of which
+    the count would be a constant.
     inferring: shapes are being found on the meta device; nothing a call does may last.
     rehearsing: a call on data is only to build the layers; what they assign to their weights is dropped.
     """
@@ -24,7 +25,8 @@ class CallContext(threading.local):
     def __init__(self) -> None:  # for each thread; where class attributes stand in, torch.compile loses its way
         self.training: bool | None = None
         self.depth = 0
-        self.number = 0
+        self.count = 0
+        self.counted = True  # whether the latest outermost call was
         self.inferring = False
         self.rehearsing = False
 
@@ -32,13 +34,19 @@ class CallContext(threading.local):
         """A layer's call begins; returns what `leave` needs."""
         outer = self.training
         if self.depth == 0:
-            if torch.compiler.is_compiling():  # the number would be a constant of the graph
-                PLACE.draws = 0
+            self.counted = not torch.compiler.is_compiling()
+            if self.counted:
+                self.count += 1
             else:
-                self.number += 1
+                PLACE.draws = 0
         self.training = training
         self.depth += 1
         return outer
+
+    @property
+    def number(self) -> int:
+        """The number of the latest outermost call."""
+        return self.count if self.counted else 0
 
     def leave(self, outer: bool | None) -> None:
         """The call ends."""

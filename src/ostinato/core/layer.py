@@ -202,6 +202,8 @@ class Layer(KerasModule):
             if given is not None and signature.mask:
                 kwargs["mask"] = given
         outer = context.enter(training)
+        if context.depth == 1 and not context.counted:
+            self._forget_added_losses()  # they could not be told from those of this call
         try:
             if context.inferring and _has_data(self):
                 outputs, after = on_meta(self, args, kwargs), None
@@ -336,6 +338,11 @@ class Layer(KerasModule):
         number, losses = self._added_losses
         losses = [*(losses if number == CONTEXT.number else []), *flatten(loss)]
         self._added_losses = (CONTEXT.number, losses)
+
+    def _forget_added_losses(self) -> None:
+        for module in self.modules():
+            if isinstance(module, Layer):
+                module._added_losses = (0, [])
 
     def _regularize_activity(self, outputs: Nest) -> None:
         for output in flatten(outputs):

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ostinato.core.context import CONTEXT, rehearsing
+from ostinato.core.context import rehearsing
 from ostinato.core.graph import call_masked
 from ostinato.core.masks import attach
 from ostinato.core.symbolic import SymbolicTensor, TensorSpec, infer
+from ostinato.layers.streams import keeping_states, own_stateful
 from ostinato.recurrence.nests import Nest, map_nest
 from ostinato.training.compiled import Compiled, Computed, as_number, layers_of
 from ostinato.training.sources.base import Batch
@@ -97,9 +98,10 @@ class Step:
     def build(self, x: Nest) -> None:
         """Build the layers that are not built yet, by a call in inference that leaves nothing else behind."""
         if not self.compiled.built:
-            with torch.no_grad(), rehearsing():
+            with torch.no_grad(), rehearsing(), keeping_states(self.model):
                 call_masked(self.model, (x,), {"training": False}, None)
-            self.model.reset_states()
+            for each in own_stateful(self.model):
+                each.reset_states()
 
     # -- the parts ----------------------------------------------------------------------------------------------------
 
@@ -139,12 +141,7 @@ class Step:
             # The compiler counts recompilations by code object, and gives up on the ninth: each model has its own.
             own = types.FunctionType(function.__code__.replace(), function.__globals__, function.__name__)
             fast = self._fast[function.__name__] = torch.compile(own)
-        number = CONTEXT.number
-        CONTEXT.number = -1  # calls are counted, and the count would be a constant of the compiled code
-        try:
-            return fast(*args)
-        finally:
-            CONTEXT.number = number
+        return fast(*args)
 
     def _prepare(self, batch: Batch) -> None:
         """Make what the first call makes outside of the compiled code, and drop the losses that layers have added."""
