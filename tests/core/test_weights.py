@@ -199,12 +199,19 @@ def test_what_is_computed_from_a_weight_is_a_plain_tensor(trainable):
     assert ("requires_grad" in repr(mine)) is trainable
 
 
-def test_a_parameter_can_be_made_of_a_weight():
-    """torch's `Parameter` and `weight_norm` do so"""
-    mine, _ = both((2, 3))
-    made = nn.Parameter(mine, requires_grad=False)
-    assert isinstance(made, nn.Parameter) and not made.requires_grad and made.data_ptr() == mine.data_ptr()
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_parameter_can_be_made_of_a_weight(trainable):
+    """torch's `weight_norm` does so"""
+    mine, _ = both((2, 3), trainable=trainable)
+    for requires_grad in (True, False):
+        made = nn.Parameter(mine, requires_grad)
+        assert isinstance(made, nn.Parameter) and made.requires_grad is requires_grad
+        assert made.data_ptr() == mine.data_ptr() and made.assign_add(1).tolist() == mine.tolist()
+        module = layers.Dense(2)
+        module.extra = made
+        assert list(dict(nn.Module.named_parameters(module))) == ["extra"]
     assert nn.Parameter(mine.detach()).requires_grad
+    assert isinstance(mine, nn.Parameter) is trainable
 
 
 @pytest.mark.parametrize("what", ["total", "scale"])
@@ -639,6 +646,21 @@ def test_a_compiled_layer_follows_what_is_loaded_and_assigned():
     layer.scale.assign([1.0, 1.0, 1.0])
     assert torch.equal(compiled(X), X * torch.tensor([3.0, 5.0, 7.0]))
     seen(layer, 1)
+
+
+@pytest.mark.filterwarnings("ignore:While compiling, we found certain side effects")
+@pytest.mark.parametrize("make", [Running, lambda: layers.BatchNormalization().eval()])
+def test_exported_strictly(make):
+    """As buffers, which an exported program may write to."""
+    layer, twin = make(), make()
+    layer.build((None, 3))
+    twin.build((None, 3))
+    program = torch.export.export(layer, (X,), strict=True)
+    kinds = {spec.target: spec.kind.name for spec in program.graph_signature.input_specs if spec.target}
+    assert {name for name, kind in kinds.items() if kind == "BUFFER"} == set(dict(layer.named_buffers()))
+    exported = program.module()
+    for _ in range(3):
+        assert torch.equal(exported(X), twin(X))
 
 
 def test_functional_call_inside_compiled_code():

@@ -191,6 +191,15 @@ def test_copies_are_exact_and_apart(what, how):
         assert torch.equal(layer(inputs(what)), before)
 
 
+def test_another_process_shares_the_memory_of_weights():
+    layer = layers.BatchNormalization()
+    layer(tensor(4, 3), training=True)
+    other = COPIES["to another process"](layer)
+    for mine, there in zip(layer.weights, other.weights, strict=True):
+        there.assign_add(1)
+        assert torch.equal(mine, there) and type(mine) is type(there)
+
+
 @copied
 def test_copies_of_what_is_not_built(how):
     other = COPIES[how](layers.Bidirectional(layers.LSTM(3, kernel_initializer="ones", name="inside")))

@@ -139,7 +139,7 @@ class KerasModule(torch.nn.Module):
         for key in [key for key, value in self.__dict__.items() if key not in _REGISTERS and _holds(value, own)]:
             self._aliases[key] = replace_leaves(self.__dict__.pop(key), lambda leaf: own.get(id(leaf), leaf))
 
-    def _register(self, attribute: str, weight: Weight, info: WeightInfo) -> None:
+    def _register(self, attribute: str, weight: Any, info: WeightInfo) -> None:
         del self._pending[id(weight)]
         if info.trainable:
             self.register_parameter(attribute, weight)
@@ -162,7 +162,7 @@ class KerasModule(torch.nn.Module):
                 return None
             if name in self._weight_info and (name in self._parameters or name in self._buffers):
                 value = value if torch.compiler.is_compiling() else dressed(value, self, name)
-            if isinstance(value, FixedWeight):  # which torch would take for a parameter
+            if isinstance(value, FixedWeight) and not isinstance(value, torch.nn.Parameter):
                 if name not in self._buffers:
                     self.__dict__.pop(name, None)
                     self.register_buffer(name, value)

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from ostinato.core.context import inferring_shapes
 from ostinato.core.shapes import Shape
-from ostinato.core.weights import FixedWeight
 from ostinato.recurrence.nests import Nest, flatten, map_nest, remade
 
 _COUNTER = itertools.count()
@@ -133,7 +132,7 @@ class Operation(torch.nn.Module):
         self.function, self.name = function, name
         self._slots: list[str] = []
         for index, tensor in enumerate(caught):
-            if isinstance(tensor, torch.nn.Parameter) and not isinstance(tensor, FixedWeight):
+            if isinstance(tensor, torch.nn.Parameter):
                 self.register_parameter(f"parameter_{index}", tensor)
                 self._slots.append(f"parameter_{index}")
             elif tensor.requires_grad:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import reduce_tensor
 
 from ostinato.core.context import CONTEXT
 from ostinato.ops.tensors import tensor
@@ -88,16 +90,16 @@ class Variable(Tensor):
         write(self, value)
 
 
-class Weight(Variable, torch.nn.Parameter):
-    """A parameter of a layer that also answers to what Keras's variables do.
+class Owned(Variable):
+    """A variable that stands in a layer, which has its constraint and regularizer under its name.
 
-    Constraint and regularizer stand in the layer, under the weight's name, and are read and set there: what hangs on a
-    parameter is lost by `.to("meta")`, `load_state_dict(assign=True)` and pickle. Layers put these conveniences back
-    on what torch put in the place of their weights; nothing in the library asks for more than a parameter.
+    There they are read and set: what hangs on a tensor is lost by `.to("meta")`, `load_state_dict(assign=True)` and
+    pickle. Layers put these conveniences back on what torch put in the place of their weights; nothing in the library
+    asks for more than a parameter or a buffer.
     """
 
-    _owner: Any = None  # a weak reference to the layer that it is a weight of
-    _key = ""  # its name there
+    _owner: Any = None  # a weak reference to the layer
+    _key = ""  # the name there
 
     def detach(self) -> Tensor:
         """A plain tensor of the same memory, without a gradient."""
@@ -107,16 +109,13 @@ class Weight(Variable, torch.nn.Parameter):
             return torch.Tensor._make_subclass(type(self), detached)
         return detached
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Weight:
-        made = memo[id(self)] = type(self)(self.data.clone(memory_format=torch.preserve_format), self.requires_grad)
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        values = self.data.clone(memory_format=torch.preserve_format)
+        made = memo[id(self)] = torch.Tensor._make_subclass(type(self), values, self.requires_grad)
         owner = memo.get(id(self._layer))  # the copy of its layer, if that is being copied
         if owner is not None:
             belong(made, owner, self._key)
         return made
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """A plain parameter: a file of weights names no class of this library."""
-        return torch._utils._rebuild_parameter, (self.data, self.requires_grad, {})
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]  # torch names it anew
         return f"{type(self).__name__} containing:\n{Tensor.__repr__(self.data.requires_grad_(self.requires_grad))}"
@@ -143,15 +142,6 @@ class Weight(Variable, torch.nn.Parameter):
     def name(self) -> str:
         """The weight's name in its layer, as in the layer's `state_dict`."""
         return self._key or "weight"
-
-    @property
-    def trainable(self) -> bool:
-        """Whether training changes it."""
-        return self.requires_grad
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        self.requires_grad_(bool(value))
 
     @property
     def constraint(self) -> Function | None:
@@ -182,15 +172,34 @@ class Weight(Variable, torch.nn.Parameter):
         self._layer._weight_info[self._key] = info._replace(**{what: value})
 
 
-class FixedWeight(Weight):
-    """A weight that training leaves alone: `add_weight(trainable=False)`.
+class Weight(Owned, torch.nn.Parameter):
+    """A weight that is trained, `add_weight()`: a parameter of its layer."""
 
-    It stands among the layer's buffers, not among its parameters. That Python calls it a parameter all the same is for
-    torch's compiler, which takes no other subclass of Tensor everywhere.
-    """
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A plain parameter: a file of weights names no class of this library."""
+        return torch._utils._rebuild_parameter, (self.data, self.requires_grad, {})
 
-    def __new__(cls, data: Tensor, requires_grad: bool = False) -> FixedWeight:
-        return super().__new__(cls, data, requires_grad)
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes it."""
+        return self.requires_grad
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self.requires_grad_(bool(value))
+
+
+class FixedWeight(Owned):
+    """A weight that training leaves alone, `add_weight(trainable=False)`: a buffer of its layer."""
+
+    _made_parameter = False
+
+    def __new__(cls, data: Tensor) -> FixedWeight:
+        return torch.Tensor._make_subclass(cls, data)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A plain tensor, as it would stand among a torch module's buffers."""
+        return self.detach().__reduce_ex__(protocol)
 
     @property
     def trainable(self) -> bool:
@@ -205,6 +214,28 @@ class FixedWeight(Weight):
                 f"add_weight(trainable=True), and set trainable = False for as long as it is not to be trained."
             )
 
+    @property
+    def _is_param(self) -> bool:
+        """What `isinstance(weight, Parameter)` asks: whether `Parameter(weight)` made it.
+
+        A check of torch's compiler (PyTorch 2.13) lets no subclass of Tensor pass but parameters, and looks at their
+        `data` then, which are plain: it is told what it needs to hear.
+        """
+        asking = sys._getframe(1).f_back  # past `Parameter`'s own check of instances
+        return self._made_parameter or (asking is not None and asking.f_code.co_name == "__torch_dispatch__")
+
+    @_is_param.setter
+    def _is_param(self, value: bool) -> None:
+        self._made_parameter = value
+
+
+def _shared(weight: FixedWeight) -> Any:
+    """What goes to another process: as a plain tensor would, in shared memory."""
+    return reduce_tensor(weight.detach())
+
+
+ForkingPickler.register(FixedWeight, _shared)
+
 
 class WeightInfo(NamedTuple):
     """What a layer remembers of a weight under its name: attributes of a parameter itself do not survive torch.
@@ -218,7 +249,7 @@ class WeightInfo(NamedTuple):
     constraint: Function | None
 
 
-def belong(weight: Weight, layer: Any, name: str) -> None:
+def belong(weight: Owned, layer: Any, name: str) -> None:
     """Let a weight know its layer and its name there, unless it stands in another one."""
     known = weight._layer
     if known is None or all(kept.get(weight._key) is not weight for kept in (known._parameters, known._buffers)):
@@ -228,7 +259,7 @@ def belong(weight: Weight, layer: Any, name: str) -> None:
 _PLAIN = (Tensor, torch.nn.Parameter)
 
 
-def _kind(layer: Any, name: str) -> type[Weight]:
+def _kind(layer: Any, name: str) -> type[Owned]:
     return Weight if layer._weight_info[name].trainable else FixedWeight
 
 
@@ -289,7 +320,8 @@ def write(weight: Tensor, value: Tensor) -> None:
     if torch.compiler.is_compiling() and torch.is_grad_enabled():
         value = torch.ops.ostinato.settled(value)
     with torch.no_grad():
-        weight.copy_(value)
+        # Not the weight itself: a compiler takes it for a plain tensor from there on.
+        weight.detach().copy_(value)
 
 
 # A compiled backward computes again what is cheap, here the new value from the old one, which has been overwritten by
