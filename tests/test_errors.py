@@ -55,6 +55,17 @@ def recorded():
     return layer
 
 
+def streamed():
+    model = Sequential([layers.GRU(4, stateful=True)])
+    model(zeros(2, 5, 3))
+    return model
+
+
+def on_engine(name, layer):
+    with ostinato.use_engine(name):
+        layer(zeros(2, 5, 3))
+
+
 def x(*shape):
     return Input(shape)
 
@@ -252,6 +263,7 @@ STATES = {
 }
 
 NAMES = {
+    "a name that is no string": (lambda: partial(layers.Dense, 3, name=4), r"name must be a string without '/', got 4"),
     "activation": (lambda: partial(layers.LSTM, 4, activation="tahn"), r"activation 'tahn'.*mean 'tanh'"),
     "recurrent_activation": (
         lambda: partial(layers.GRU, 4, recurrent_activation="sigmoyd"),
@@ -603,7 +615,6 @@ CASTS = {
     "a symbolic tensor as a condition": (lambda: partial(bool, x(3)), r"has no value: .* cannot branch on data"),
     "a symbolic tensor iterated over": (lambda: partial(list, x(3)), r"cannot be iterated over; index it"),
     "a symbolic tensor as an array": (lambda: partial(np.asarray, x(3)), r"cannot become a NumPy array"),
-    "a name that is no string": (lambda: partial(layers.Dense, 3, name=4), r"name must be a string, got 4"),
 }
 
 INDICES = {
@@ -650,11 +661,110 @@ NOT_STATEFUL = {
     ),
 }
 
+LENGTHS = {
+    "too many": (
+        lambda: partial(layers.GRU(4), zeros(2, 5, 3), lengths=[1, 2, 3]),
+        r"GRU .*lengths must be \(batch,\) = \(2,\), got \(3,\)",
+    ),
+    "of another rank": (
+        lambda: partial(layers.GRU(4), zeros(2, 5, 3), lengths=ones(2, 5).long()),
+        r"lengths must be \(batch,\) = \(2,\), got \(2, 5\)",
+    ),
+    "longer than the sequence": (
+        lambda: partial(layers.LSTM(4), zeros(2, 5, 3), lengths=[5, 6]),
+        r"LSTM .*lengths must be from 0 to the number of steps, 5; got 6 for row 1",
+    ),
+    "below zero": (
+        lambda: partial(layers.Bidirectional(layers.LSTM(4)), zeros(2, 5, 3), lengths=torch.tensor([-1, 2])),
+        r"Bidirectional .*lengths must be from 0 .*got -1 for row 0",
+    ),
+    "a mask in its place": (
+        lambda: partial(layers.LSTM(4), zeros(2, 5, 3), lengths=ones(2)),
+        r"lengths must be whole numbers of steps, got torch\.bool\. Masks go into mask=",
+    ),
+    "floats": (
+        lambda: partial(layers.SimpleRNN(4), zeros(2, 5, 3), lengths=np.array([1.0, 2.0])),
+        r"lengths must be whole numbers of steps, got torch\.float",
+    ),
+    "with a mask": (
+        lambda: partial(layers.LSTM(4), zeros(2, 5, 3), mask=ones(2, 5), lengths=[1, 2]),
+        r"LSTM .*got both a mask and lengths; pass one of the two",
+    ),
+}
+
+STREAMS = {
+    "rows that are not there": (
+        lambda: partial(recorded().reset_states, rows=[2]),
+        r"different numbers from 0 to 1, got \[2\]",
+    ),
+    "rows twice": (
+        lambda: partial(recorded().reset_states, rows=[1, 1]),
+        r"different numbers from 0 to 1, got \[1, 1\]",
+    ),
+    "rows from the end": (
+        lambda: partial(recorded().reset_states, rows=[-1]),
+        r"different numbers from 0 to 1, got \[-1\]",
+    ),
+    "rows as floats": (lambda: partial(recorded().reset_states, rows=[0.5]), r"rows must be numbers of rows"),
+    "rows as booleans of another batch": (
+        lambda: partial(recorded().reset_states, rows=[True, False, True]),
+        r"rows as booleans must be \(batch,\) = \(2,\), got \(3,\)",
+    ),
+    "states of more rows than were named": (
+        lambda: partial(recorded().reset_states, [zeros(2, 4), zeros(2, 4)], rows=[0]),
+        r"states must be .*with batch 1, got \[\(2, 4\), \(2, 4\)\]",
+    ),
+    "rows before there are states": (
+        lambda: partial(layers.GRU(4, stateful=True).reset_states, zeros(1, 4), rows=[0]),
+        r"GRU .*no states yet to set rows of\. Call it first",
+    ),
+    "parked states of another layer": (
+        lambda: partial(streamed().set_states, {"1": [zeros(2, 4)]}),
+        r"set_states takes a dict .*here of \['0'\]; got \['1'\]",
+    ),
+    "parked states that are none": (lambda: partial(streamed().set_states, zeros(2, 4)), r"takes a dict .*got Tensor"),
+    "parked states of another width": (
+        lambda: partial(streamed().set_states, {"0": [zeros(2, 5)]}),
+        r"GRU .*states must be \(batch, 4\) with batch 2, got \[\(2, 5\)\]",
+    ),
+    "a step of both directions": (
+        lambda: partial(layers.Bidirectional(layers.GRU(4)).step, zeros(2, 3)),
+        r"Bidirectional .*there is no step",
+    ),
+    "a step from the end": (
+        lambda: partial(layers.GRU(4, go_backwards=True).step, zeros(2, 3)),
+        r"GRU .*go_backwards=True starts from the last step",
+    ),
+    "a step of a sequence": (
+        lambda: partial(built(layers.GRU(4), None, None, 3).step, zeros(2, 5, 3)),
+        r"GRU .*expected \(batch, time, 3\), got \(2, 1, 5, 3\)",
+    ),
+    "a step from a state of another batch": (
+        lambda: partial(built(layers.GRU(4), None, None, 3).step, zeros(2, 3), zeros(3, 4)),
+        r"GRU .*initial_state must be \(batch, 4\) with batch 2, got \[\(3, 4\)\]",
+    ),
+}
+
+ENGINE = {
+    "unknown": (lambda: partial(on_engine, "atn", layers.GRU(4)), r"engine 'atn' is not known.* Did you mean 'aten'"),
+    "that refuses": (
+        lambda: partial(on_engine, "aten", layers.GRU(4, reset_after=False)),
+        r"engine 'aten' refuses gru float32 on cpu.*takes reset_after=True only.*'auto' would run 'reference'",
+    ),
+    "that refuses for several reasons": (
+        lambda: partial(on_engine, "aten", layers.LSTM(4, activation="relu", recurrent_activation="hard_sigmoid")),
+        r"takes activation tanh, not relu; takes recurrent_activation sigmoid, not hard_sigmoid",
+    ),
+}
+
 TABLE = [
     pytest.param(make, error, message, id=f"{group}: {name}")
     for group, error, rows in (
         ("shape", ValueError, SHAPES),
         ("states", ValueError, STATES),
+        ("lengths", ValueError, LENGTHS),
+        ("streams", ValueError, STREAMS),
+        ("engine", ValueError, ENGINE),
         ("name", ValueError, NAMES),
         ("option", ValueError, OPTIONS),
         ("model", ValueError, MODELS),

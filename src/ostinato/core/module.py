@@ -60,8 +60,8 @@ class KerasModule(torch.nn.Module):
 
     def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: Any = None) -> None:
         # torch's own constructor is not run again: it would forget what was assigned before this line.
-        if name is not None and not isinstance(name, str):
-            raise TypeError(f"{type(self).__name__}: name must be a string, got {name!r}.")
+        if name is not None and (not isinstance(name, str) or "/" in name):
+            raise ValueError(f"{type(self).__name__}: name must be a string without '/', got {name!r}.")
         self.name = name or unique_name(snake_case(type(self).__name__))
         self._dtype = as_dtype(dtype)
         if not trainable:
