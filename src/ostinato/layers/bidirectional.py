@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from types import FunctionType
 from typing import Any
@@ -19,6 +20,7 @@ from ostinato.engines.execute import execute
 from ostinato.layers.keras_cell import with_dtype_of
 from ostinato.layers.rnn import RNN
 from ostinato.layers.sequences import Recurrent
+from ostinato.layers.stacked import StackedRNNCells
 from ostinato.recurrence.nests import Nest, flatten, map_nest, pack_like
 
 MERGE_MODES = ("concat", "sum", "ave", "mul", None)
@@ -29,10 +31,11 @@ class Bidirectional(Recurrent):
     """Runs a recurrent layer over its input in both directions and merges the two outputs.
 
     layer: a recurrent layer; a fresh copy of it, made from its config, is the forward half, and another with
-    `go_backwards` flipped the backward half. backward_layer: to be used as the backward half instead; it must run in
-    the other direction, and be like `layer` in stateful, return_sequences and return_state. merge_mode: "concat"
-    (along the last axis), "sum", "ave", "mul", or None to return both. weights: initial weights, the forward half's
-    first.
+    `go_backwards` flipped the backward half. Where its cell is a plain torch module, which has no config, the halves
+    are copies of the layer, and what is in them is made fresh by its `reset_parameters`. backward_layer: to be used as
+    the backward half instead; it must run in the other direction, and be like `layer` in stateful, return_sequences and
+    return_state. merge_mode: "concat" (along the last axis), "sum", "ave", "mul", or None to return both. weights:
+    initial weights, the forward half's first.
 
     Called as the layer is, with mask or lengths, and constants. initial_state: the forward half's states, then the
     backward half's, in one list, or a pair (forward, backward). With return_state, returns `(output, *forward_states,
@@ -112,6 +115,7 @@ class Bidirectional(Recurrent):
         halves = (self.forward_layer, self.backward_layer)
         for half, states in zip(halves, self._halve(kwargs.get("initial_state")), strict=True):
             half._check_drawn(states)
+            half._build_inside(args[0], kwargs.get("constants"))
         return found
 
     def _split(self, output: Any) -> tuple[Any, ...]:
@@ -226,14 +230,9 @@ class Bidirectional(Recurrent):
 
     def reset_states(self, states: Nest = None, rows: Any = None) -> None:
         """Forget the recorded states of both halves, or set them as `initial_state` would; rows: as in `RNN`."""
-        forward, backward = self._halve(states)
-        before = self.forward_layer.recorded
-        self.forward_layer.reset_states(forward, rows)
-        try:
-            self.backward_layer.reset_states(backward, rows)
-        except ValueError:
-            self.forward_layer.recorded = before
-            raise
+        halves = (self.forward_layer, self.backward_layer)
+        recorded = [half.after_reset(s, rows) for half, s in zip(halves, self._halve(states), strict=True)]
+        self.forward_layer.recorded, self.backward_layer.recorded = recorded
 
     def reset_state(self) -> None:
         """Keras 3's name for `reset_states()`."""
@@ -266,6 +265,8 @@ class Bidirectional(Recurrent):
 
 def _copy(layer: RNN, name: str, go_backwards: bool) -> RNN:
     """A layer with the same options and fresh weights. Its classes and functions need not be registered."""
+    if not all(hasattr(cell, "get_config") for cell in _cells_in(layer.cell)):
+        return _twin(layer, name, go_backwards)
     inside = [module for module in layer.modules() if isinstance(module, Layer)]
     known: dict[str, Any] = {type(module).__name__: type(module) for module in inside}
     for leaf in walk([module._arguments for module in inside]):
@@ -274,6 +275,21 @@ def _copy(layer: RNN, name: str, go_backwards: bool) -> RNN:
     with custom_object_scope(known):
         config = {**layer.get_config(), "name": name, "go_backwards": go_backwards}
         return type(layer).from_config(config)
+
+
+def _cells_in(cell: Any) -> list[Any]:
+    """The cells that a cell is stacked of, itself if it is not."""
+    return [each for inner in cell.cells for each in _cells_in(inner)] if isinstance(cell, StackedRNNCells) else [cell]
+
+
+def _twin(layer: RNN, name: str, go_backwards: bool) -> RNN:
+    """A copy of a layer whose cell, a plain torch module, has no config; what torch can initialise anew is fresh."""
+    twin = copy.deepcopy(layer)
+    twin.name, twin.go_backwards, twin.recorded = name, go_backwards, None
+    for module in twin.modules():
+        if not isinstance(module, Layer) and hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    return twin
 
 
 def _check_opposite(layer: RNN, backward_layer: RNN, merge_mode: str | None) -> None:

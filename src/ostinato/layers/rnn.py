@@ -135,11 +135,15 @@ class RNN(Recurrent):
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Nest:
         found = super().compute_output_spec(*args, **kwargs)  # builds the cell, which may know its sizes only then
         self._check_drawn(kwargs.get("initial_state"))
-        self._build_inside(args[0], constants_for(self.cell, kwargs.get("constants"), self.described))
+        self._build_inside(args[0], kwargs.get("constants"))
         return found
 
-    def _build_inside(self, sequences: Nest, constants: list[Any] | None) -> None:
-        """Build the layers in a cell that are built by its `call`, so that a drawn model has all its weights."""
+    def _build_inside(self, sequences: Nest, constants: Any) -> None:
+        """Build the layers in a cell that are built by its `call`, so that a drawn model has all its weights.
+
+        Raises ValueError for constants that the cell does not take.
+        """
+        constants = constants_for(self.cell, constants, self.described)
         inside = self.cell.modules() if isinstance(self.cell, Layer) else ()
         if all(each.built for each in inside if isinstance(each, Layer)):
             return
@@ -361,33 +365,47 @@ class RNN(Recurrent):
         rows, or `(batch,)` booleans; None for all. Raises ValueError if the layer is not stateful, for states or rows
         that do not fit, and for states of some rows before there are any.
         """
+        self.recorded = self.after_reset(states, rows)
+
+    def after_reset(self, states: Nest = None, rows: Any = None) -> Recorded | None:
+        """What is recorded once `reset_states` is done, so that several layers can be reset at once or none of them."""
         if not self.stateful:
             raise NotStatefulError(
                 f"{self.described} is not stateful and records no states. Make it with stateful=True."
             )
+        recorded = self.recorded
         if rows is None:
-            self.recorded = self.recordable(states)
-        elif self.recorded is not None:
-            numbers = row_numbers(rows, self.recorded.batch, self.described)
-            if states is None:
-                self.recorded = self.recorded.forgetting(numbers)
-            else:
-                leaves = [states] if isinstance(states, Tensor) else flatten(states)
-                self.recorded = self.recorded.replacing(numbers, self._checked(leaves, len(numbers), "states"))
-        elif states is not None:
-            raise ValueError(f"{self.described}: no states yet to set rows of. Call it first, or set all rows.")
+            return self._recordable(states)
+        if recorded is None:
+            if states is not None:
+                raise ValueError(f"{self.described}: no states yet to set rows of. Call it first, or set all rows.")
+            return None
+        numbers = row_numbers(rows, recorded.batch, self.described)
+        if states is None:
+            return recorded.forgetting(numbers)
+        return recorded.replacing(numbers, self._given_states(states, len(numbers)))
 
     def reset_state(self) -> None:
         """Keras 3's name for `reset_states()`."""
         self.reset_states()
 
-    def recordable(self, states: Nest) -> Recorded | None:
-        """States as they are recorded. Raises ValueError for states that do not fit."""
+    def _recordable(self, states: Nest) -> Recorded | None:
+        """States as they are recorded: copies, in the weights' dtype."""
         if states is None:
             return None
-        leaves = [states] if isinstance(states, Tensor) else flatten(states)
-        batch = len(leaves[0]) if leaves and np.ndim(leaves[0]) else 0
-        return Recorded(tuple(leaf.detach().clone() for leaf in self._checked(leaves, batch, "states")))
+        first: Any = states if isinstance(states, Tensor) else next(iter(flatten(states)), None)
+        leaves = self._given_states(states, len(first) if np.ndim(first) else 0)
+        kinds = self._kinds or (None,) * len(leaves)
+        return Recorded(
+            tuple(
+                leaf.detach().to(kind or self._state_dtype(leaf), copy=True)
+                for leaf, kind in zip(leaves, kinds, strict=True)
+            )
+        )
+
+    def _given_states(self, states: Nest, batch: int) -> list[Tensor]:
+        check_names(states, state_structure(self.cell), self.described)
+        return self._checked([states] if isinstance(states, Tensor) else flatten(states), batch, "states")
 
     def get_states(self) -> Nest:
         """A copy of the recorded states, for `set_states` to take up again; None if there are none."""

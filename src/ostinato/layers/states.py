@@ -80,16 +80,16 @@ def row_numbers(rows: Any, batch: int, who: str) -> Tensor:
     >>> row_numbers([True, False, True], 3, "LSTM 'lstm'"), row_numbers(1, 3, "LSTM 'lstm'")
     (tensor([0, 2]), tensor([1]))
     """
-    given = (rows if isinstance(rows, Tensor) else torch.as_tensor(np.asarray(rows))).detach().cpu()
-    if given.numel() == 0 and not isinstance(rows, Tensor):
-        given = given.to(torch.int64)  # of an empty list nobody can tell
+    array = np.asarray(rows.tolist() if isinstance(rows, Tensor) else rows)
+    if (array.dtype.kind not in "biu" and array.size) or array.ndim > 1:
+        raise ValueError(f"{who}: rows must be numbers of rows, or (batch,) booleans; got {rows!r}.")
+    # Of an empty list nobody can tell.
+    given = torch.as_tensor(array.astype(bool if array.dtype.kind == "b" else "int64"))
     if given.dtype is torch.bool:
         if tuple(given.shape) != (batch,):
             raise ValueError(f"{who}: rows as booleans must be (batch,) = ({batch},), got {tuple(given.shape)}.")
         return given.nonzero()[:, 0]
-    if given.is_floating_point() or given.is_complex() or given.dim() > 1:
-        raise ValueError(f"{who}: rows must be numbers of rows, or (batch,) booleans; got {rows!r}.")
-    numbers = given.reshape(-1).to(torch.int64)
+    numbers = given.reshape(-1)
     if bool(((numbers < 0) | (numbers >= batch)).any()) or len(numbers.unique()) != len(numbers):
         raise ValueError(f"{who}: rows must be different numbers from 0 to {batch - 1}, got {numbers.tolist()}.")
     return numbers

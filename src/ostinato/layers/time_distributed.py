@@ -13,6 +13,7 @@ from ostinato.core.masks import first_mask, spread, unwrapped
 from ostinato.core.registry import builtin, is_builtin
 from ostinato.core.shapes import is_shape, normalise
 from ostinato.core.symbolic import SymbolicTensor, TensorSpec, infer
+from ostinato.layers import streams
 from ostinato.layers.masked import finite
 from ostinato.layers.torch_module import TorchModule
 from ostinato.layers.wrapper import Wrapper
@@ -176,6 +177,29 @@ class TimeDistributed(Wrapper):
                     f"{tuple(each.shape)}, but must be (batch, time, ...) with batch {lead[0]} and time {lead[1]}."
                 )
         return leaves, [m if m is None or m.dtype is torch.bool else m != 0 for m in masks]
+
+    # -- recorded states ----------------------------------------------------------------------------------------------
+
+    def reset_states(self, states: dict[str, Nest] | None = None, rows: Any = None) -> None:
+        """Forget or set the recorded states of the stateful layers inside; see `Model.reset_states`.
+
+        >>> import torch, ostinato
+        >>> layer = ostinato.layers.TimeDistributed(ostinato.layers.GRU(4, stateful=True))
+        >>> x = torch.randn(2, 3, 5, 1)
+        >>> first = layer(x)
+        >>> layer.reset_states()
+        >>> torch.equal(layer(x), first)
+        True
+        """
+        streams.reset(self, self.described, states, rows)
+
+    def get_states(self) -> dict[str, Nest]:
+        """A copy of the recorded states of the stateful layers inside, by place; see `Model.get_states`."""
+        return streams.parked(self)
+
+    def set_states(self, states: dict[str, Nest]) -> None:
+        """Take up the states that `get_states` gave. Raises ValueError for states that do not fit."""
+        streams.take_up(self, self.described, states)
 
     @property
     def input_dtype(self) -> torch.dtype:

@@ -223,13 +223,23 @@ class Model(Trainer):
             raise NotImplementedError(f"{self.described} was drawn: this version does not write the config of a graph.")
         return super().get_config()
 
-    def reset_states(self, rows: Any = None) -> None:
-        """Forget the recorded states of every stateful layer in the model, wrapped ones too.
+    def reset_states(self, states: dict[str, Nest] | None = None, rows: Any = None) -> None:
+        """Forget the recorded states of every stateful layer in the model, wrapped ones too, or set them.
 
-        rows: numbers of rows of the batch, or `(batch,)` booleans, whose states to forget, for streams that end at
-        different times; None for all.
+        states: None, or as `get_states` gives them, for these rows. rows: numbers of rows of the batch, or `(batch,)`
+        booleans, for streams that end at different times; None for all.
+        Raises ValueError, before anything is set, for states or rows that do not fit.
+
+        >>> import torch, ostinato
+        >>> model = ostinato.Sequential([ostinato.layers.GRU(4, stateful=True)])
+        >>> x = torch.randn(2, 5, 3)
+        >>> first = model(x)
+        >>> model.reset_states(rows=[1])  # another stream begins in the second row
+        >>> second = model(x)
+        >>> torch.equal(second[0], first[0]), torch.allclose(second[1], first[1])
+        (False, True)
         """
-        streams.reset(self, rows)
+        streams.reset(self, self.described, states, rows)
 
     def get_states(self) -> dict[str, Nest]:
         """A copy of the recorded states of every stateful layer, by its place, so that a stream can be parked.
