@@ -20,6 +20,7 @@ from ostinato.recurrence.masks import compact
 from ostinato.recurrence.nests import Nest
 from ostinato.recurrence.scan import scan
 from ostinato.recurrence.stack import Stack
+from ostinato.recurrence.tracing import traced
 
 
 def execute(problems: Sequence[Problem]) -> list[Scanned]:
@@ -44,7 +45,7 @@ def _run(problem: Problem) -> Scanned:
     if kind is Directions and not _together(problem, recurrence):  # type: ignore[arg-type]
         forward, backward = split(problem)
         return join(_run(forward), _run(backward))
-    if torch.compiler.is_compiling():
+    if traced():
         # No compiler can look into an engine: it sees an operator, or else the loop. Nor do operators know transforms.
         return operators.run(problem) if operators.expresses(problem) and not transformed() else scan(problem)
     spec = spec_of(problem)
@@ -72,7 +73,7 @@ def _run_masked(problem: Problem, mask: Tensor) -> Scanned:
 
 def _together(problem: Problem, halves: Directions) -> bool:
     """Whether one engine is to run both directions at once."""
-    if torch.compiler.is_compiling() or isinstance(halves.forward, Stack) or isinstance(halves.backward, Stack):
+    if traced() or isinstance(halves.forward, Stack) or isinstance(halves.backward, Stack):
         return False
     return select.together(spec_of(problem), [spec_of(half) for half in split(problem)])
 

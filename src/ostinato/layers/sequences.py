@@ -11,6 +11,7 @@ from ostinato.core.layer import Layer
 from ostinato.core.masks import first_mask
 from ostinato.recurrence.masks import mask_of_lengths
 from ostinato.recurrence.nests import Nest, describe, flatten, map_nest
+from ostinato.recurrence.tracing import values_hidden
 
 
 class Sequences(NamedTuple):
@@ -96,8 +97,8 @@ class Recurrent(Layer):
             )
         if tuple(lengths.shape) != (batch,):
             raise ValueError(f"{self.described}: lengths must be (batch,) = ({batch},), got {tuple(lengths.shape)}.")
-        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-            return lengths.to(torch.int64)  # whose values nobody may look at
+        if values_hidden():
+            return lengths.to(torch.int64)
         lengths = lengths.to("cpu", torch.int64)  # where engines want them too
         wrong = (lengths < 0) | (lengths > time)
         if bool(wrong.any()):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ostinato.recurrence.nests import Nest, flatten, map_nest
+from ostinato.recurrence.tracing import values_hidden
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -93,8 +94,7 @@ def batch_of(inputs: Nest) -> tuple[int, int]:
 
 def _known_right_padded(mask: Tensor, padding: Tensor) -> bool:
     """Whether no gather is needed; asked only where the answer costs no wait for a device and no trace."""
-    traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    return not traced and mask.device.type == "cpu" and not bool((mask == padding).any())
+    return not values_hidden() and mask.device.type == "cpu" and not bool((mask == padding).any())
 
 
 def _beside(flags: Tensor, leaf: Tensor) -> Tensor:
