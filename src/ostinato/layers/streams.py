@@ -16,8 +16,12 @@ from ostinato.recurrence.nests import Nest
 
 
 def stateful_layers(module: torch.nn.Module) -> dict[str, RNN]:
-    """The stateful recurrent layers in a module, by their place in it (`"0"`, `"encoder.forward_layer"`)."""
-    return {name: each for name, each in module.named_modules() if isinstance(each, RNN) and each.stateful}
+    """The stateful recurrent layers in a module, by their place in it (`"0"`, `"encoder.forward_layer"`).
+
+    What torch.compile puts around a layer is no place: the states of a compiled model are those of the model.
+    """
+    found = [(name, each) for name, each in module.named_modules() if isinstance(each, RNN) and each.stateful]
+    return {".".join(part for part in name.split(".") if part != "_orig_mod"): each for name, each in found}
 
 
 def reset(module: torch.nn.Module, who: str, states: Nest = None, rows: Any = None) -> None:
