@@ -176,6 +176,8 @@ def serialize_keras_object(item: Any) -> Any:
         return str(item).removeprefix("torch.")
     if isinstance(item, (np.generic, np.ndarray)):
         return item.tolist()
+    if isinstance(item, torch.Size):  # as a state's size it is one, and a tuple would be several
+        return {"class_name": "TensorShape", "config": {"items": list(item)}}
     if isinstance(item, tuple):
         return {"class_name": "__tuple__", "items": [serialize_keras_object(each) for each in item]}
     if isinstance(item, (list, torch.nn.ModuleList)):
@@ -227,7 +229,8 @@ def deserialize_keras_object(config: Any, custom_objects: dict[str, Any] | None 
     if name == "DTypePolicy":  # in configs that Keras 3 wrote
         return inner["name"]
     if name == "TensorShape":
-        return tuple(inner.get("items", ()))
+        items = config.get("items", inner.get("items", ()))  # beside the name, as Keras 2 wrote it
+        return tuple(items) if None in items else torch.Size(items)
     if name == "__numpy__":  # in configs that Keras 3 wrote
         return np.array(inner["value"], dtype=inner["dtype"])
     item = _locate(config, name, inner, custom_objects, kind)
