@@ -286,6 +286,7 @@ def _twin(layer: RNN, name: str, go_backwards: bool) -> RNN:
     """A copy of a layer whose cell, a plain torch module, has no config; what torch can initialise anew is fresh."""
     twin = copy.deepcopy(layer)
     twin.name, twin.go_backwards, twin.recorded = name, go_backwards, None
+    module: Any
     for module in twin.modules():
         if not isinstance(module, Layer) and hasattr(module, "reset_parameters"):
             module.reset_parameters()

@@ -186,7 +186,7 @@ def makes_own_state(cell: Any) -> bool:
 # -- building ---------------------------------------------------------------------------------------------------------
 
 
-def build_cell(cell: Any, step_shape: Any, device: torch.device | None) -> None:
+def build_cell(cell: Any, step_shape: Any, device: Any) -> None:
     """Build a cell for one step's input. Raises ValueError for one that was built for another and cannot take this."""
     if not isinstance(cell, Layer):
         return

@@ -91,6 +91,8 @@ class Recurrent(Layer):
 
     def _checked_lengths(self, given: Any, time: int, batch: int) -> Tensor:
         lengths = given if isinstance(given, Tensor) else torch.as_tensor(given)
+        if lengths.numel() == 0 and not isinstance(given, Tensor):
+            lengths = lengths.to(torch.int64)  # of an empty list nobody can tell
         if lengths.dtype is torch.bool or lengths.is_floating_point() or lengths.is_complex():
             raise ValueError(
                 f"{self.described}: lengths must be whole numbers of steps, got {lengths.dtype}. Masks go into mask=."
