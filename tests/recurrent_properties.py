@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import hypothesis
@@ -32,11 +33,15 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.bfloat16: 0.06}
 
 
 class Outcome(NamedTuple):
-    """What a layer gives: the sequences `(batch, time, ...)`, the last outputs `(batch, ...)`, the final states."""
+    """What two calls give: the sequences `(batch, time, ...)`, the last outputs `(batch, ...)`, the final states.
+
+    others: the states again, from the call that gave the last outputs.
+    """
 
     outputs: list[Tensor]
     last: list[Tensor]
     states: list[Tensor]
+    others: Sequence[Tensor] = ()
 
     @property
     def all(self) -> list[Tensor]:
@@ -112,7 +117,7 @@ def outcome(layer: Any, x: Any, engine: str | None, training: bool = True, **key
     outputs, states = flatten(found[0])[:count], flatten(found[0])[count:]
     last, others = flatten(found[1])[:count], flatten(found[1])[count:]
     assert_same(others, states, [])  # which do not depend on how much of the outputs is wanted
-    return Outcome(outputs, last, states)
+    return Outcome(outputs, last, states, others)
 
 
 def rnns(layer: Any) -> list[Any]:

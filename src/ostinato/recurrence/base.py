@@ -157,10 +157,7 @@ def affine(xs: Tensor, kernel: Tensor, bias: Tensor | None, dropout: Tensor | No
         return projected if bias is None else projected + bias
     if dropout is not None:
         xs = xs * dropout
-    # Time-major views of batch-major data are multiplied as they lie in memory, which saves a copy.
-    turned = xs.dim() == 3 and not xs.is_contiguous()
-    projected = torch.nn.functional.linear(xs.transpose(0, 1) if turned else xs, kernel.t(), bias)
-    return projected.transpose(0, 1) if turned else projected
+    return torch.nn.functional.linear(xs, kernel.t(), bias)
 
 
 def recur(x: Tensor | None, h: Tensor, kernel: Tensor, dropout: Tensor | None) -> Tensor:

@@ -49,12 +49,8 @@ class ConvLSTM(Recurrence):
     def project(self, xs: Tensor) -> Tensor:
         """One convolution for all steps: they are samples like any other."""
         xs = self._dropped(xs, self.dropout)
-        # Time-major views of batch-major data are convolved as they lie in memory, which saves a copy.
-        turned = xs.dim() == self._rank + 3 and not xs.is_contiguous()
-        xs = xs.transpose(0, 1) if turned else xs
         lead = xs.shape[: -1 - self._rank]
-        projected = self.convolution(xs.flatten(0, len(lead) - 1), self.kernel, self.bias).unflatten(0, lead)
-        return projected.transpose(0, 1) if turned else projected
+        return self.convolution(xs.flatten(0, len(lead) - 1), self.kernel, self.bias).unflatten(0, lead)
 
     def step(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         h, c = state

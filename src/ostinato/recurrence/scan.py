@@ -26,7 +26,8 @@ def scan(problem: Problem) -> Scanned:
     recurrence, inputs, reverse = problem.recurrence, problem.inputs, problem.reverse
     if reverse and problem.mask is None and problem.lengths is not None:
         inputs, reverse = turned(inputs, problem.lengths), False
-    projected = recurrence.project(inputs)
+    # Products add up in an order by strides: what comes out must not depend on how the inputs lie in memory.
+    projected = recurrence.project(map_nest(Tensor.contiguous, inputs))
     slices = [leaf.unbind(0) for leaf in flatten(projected)]
     time = len(slices[0])
     if time == 0:
