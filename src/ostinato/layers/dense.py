@@ -86,6 +86,8 @@ class Dense(Layer):
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         if not inputs.is_floating_point():
             inputs = inputs.to(self._dtype)
+        if mask is not None and mask.dim() >= inputs.dim():
+            mask = None  # one of entries, which says nothing of steps
         used = None if mask is None else over(mask, inputs, self.described)
         outputs = torch.nn.functional.linear(finite(inputs, used), self.kernel.t(), self.bias)
         return outputs if self.activation is None else activated(self.activation, outputs, used)
