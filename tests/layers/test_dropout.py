@@ -1,5 +1,7 @@
 """Dropout: numbers with known masks, what a mask is constant over, and who draws when."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -218,3 +220,63 @@ def test_dropped_padding_stays_padding():
     masked = layer(x.masked_fill(~mask[..., None], float("nan")), mask=mask, training=True)
     torch.testing.assert_close(masked[:, :3], twin(x[:, :3], training=True))
     assert torch.equal(masked[:, 3], masked[:, 2])
+
+
+class Inside(layers.Layer):
+    """A cell around cells: a stack in it, one of them called twice, and a whole layer."""
+
+    def __init__(self, cells, layer=None, **kwargs):
+        super().__init__(**kwargs)
+        self.inner, self.layer = layers.StackedRNNCells(cells), layer
+        self.state_size, self.output_size = self.inner.state_size, self.inner.output_size
+
+    def call(self, inputs, states, training=False):
+        if self.layer is not None:
+            self.seen.append(self.layer(torch.ones(len(inputs), 2, 4), training=training))
+        return self.inner(inputs, states, training=training)
+
+
+class Plain(layers.GRUCell):
+    """A built-in cell with a `call` of its own."""
+
+    def call(self, inputs, states, training=False):
+        return super().call(inputs, states, training)
+
+
+@pytest.mark.parametrize("kind", ["a subclass", "inside", "deeper", "a plain module"])
+def test_masks_are_held_in_cells_of_ones_own(kind):
+    """Stepping through a sequence, a built-in cell draws once for all steps, wherever it is called from."""
+
+    class Module(torch.nn.Module):
+        state_size = 5
+
+        def __init__(self, cell):
+            super().__init__()
+            self.cell = cell
+
+        def forward(self, inputs, states, training=False):
+            return self.cell(inputs, states, training=training)
+
+    options = {"dropout": 0.5, "recurrent_dropout": 0.4, "seed": 3}
+    cell = {
+        "a subclass": lambda: Plain(5, **options),
+        "inside": lambda: Inside([layers.GRUCell(5, **options)]),
+        "deeper": lambda: Inside([Inside([Plain(5, **options)])]),
+        "a plain module": lambda: Module(layers.GRUCell(5, **options)),
+    }[kind]()
+    own, built_in = layers.RNN(cell, return_sequences=True), layers.GRU(5, return_sequences=True, **options)
+    x = torch.ones(3, 6, 4)
+    built_in.build(x.shape)
+    own(x, training=False)
+    own.set_weights(built_in.get_weights())
+    for _ in range(2):
+        torch.testing.assert_close(own(x, training=True), built_in(x, training=True))
+    assert not torch.equal(own(x, training=True), own(x, training=True))
+    torch.testing.assert_close(own(x, training=False), built_in(x, training=False))
+
+
+def test_a_layer_in_a_cell_draws_at_each_of_its_calls():
+    cell = Inside([layers.GRUCell(3)], layer=layers.LSTM(6, dropout=0.5))
+    cell.seen = []
+    layers.RNN(cell)(torch.ones(2, 4, 4), training=True)
+    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(cell.seen))

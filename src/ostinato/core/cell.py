@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ostinato.core.context import CONTEXT
 from ostinato.core.input_spec import InputSpec
 from ostinato.core.layer import Layer
 from ostinato.core.shapes import is_shape, is_size, normalise, size_to_shape
@@ -170,6 +171,15 @@ class KernelCell(Cell):
         """Masks for (input, recurrent state) of one call, or None: `(batch, ...)`, or `(gates, batch, ...)`."""
         if not training or not self._differs_in_training():
             return None, None
+        held = CONTEXT.held
+        if held is None:
+            return self._draw(batch)
+        place = (id(self), batch)
+        if place not in held:
+            held[place] = self._draw(batch)
+        return held[place]
+
+    def _draw(self, batch: int) -> tuple[Tensor | None, Tensor | None]:
         kernel, (step, state) = self.kernel, self._step_sizes()
         lead = (self.gates, batch) if self._masks_by_gate() else (batch,)
         inputs = recurrent = None

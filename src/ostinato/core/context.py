@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -20,6 +21,8 @@ class CallContext(threading.local):
     the count would be a constant.
     inferring: shapes are being found on the meta device; nothing a call does may last.
     rehearsing: a call on data is only to build the layers; what they assign to their weights is dropped.
+    held: the dropout masks of the cells in a cell of one's own, by cell, while it is stepped through a sequence; they
+    are drawn at its first step and held over the others. None elsewhere.
     """
 
     def __init__(self) -> None:  # for each thread; where class attributes stand in, torch.compile loses its way
@@ -29,6 +32,7 @@ class CallContext(threading.local):
         self.counted = True  # whether the latest outermost call was
         self.inferring = False
         self.rehearsing = False
+        self.held: dict[tuple[int, int], Any] | None = None
 
     def enter(self, training: bool) -> bool | None:
         """A layer's call begins; returns what `leave` needs."""
@@ -55,6 +59,17 @@ class CallContext(threading.local):
 
 
 CONTEXT = CallContext()
+
+
+@contextlib.contextmanager
+def holding(masks: dict[tuple[int, int], Any] | None) -> Iterator[None]:
+    """While the block runs, dropout masks are held in `masks`, and found there; None: each call draws its own."""
+    before = CONTEXT.held
+    CONTEXT.held = masks
+    try:
+        yield
+    finally:
+        CONTEXT.held = before
 
 
 @contextlib.contextmanager

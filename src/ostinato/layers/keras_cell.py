@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ostinato.core.cell import Cell, state_structure, zero_state
+from ostinato.core.context import CONTEXT, holding
 from ostinato.core.input_spec import check
 from ostinato.core.layer import Layer
 from ostinato.core.shapes import is_shape, is_size, normalise, size_to_shape
@@ -37,12 +38,18 @@ class KerasCell(Recurrence):
             self.keywords["constants"] = list(constants)
         elif asked.needs_constants:
             raise TypeError(f"{name_of(cell)} takes constants at every step and got none. Pass constants=[...].")
+        # One above another in a cell of one's own is stepped through the sequence of that one.
+        self.held = (CONTEXT.held if CONTEXT.held is not None else {}) if training else None
         declared = getattr(cell, "output_size", None)
         self.widths = None if declared is None else [size_to_shape(size) for size in flatten(declared, is_size)]
 
     def step(self, x: Nest, state: Nest) -> tuple[Nest, Nest]:
         run = self.cell if callable(self.cell) else self.cell.call
-        output, new = run(x, state, **self.keywords)
+        if self.held is None:
+            output, new = run(x, state, **self.keywords)
+        else:
+            with holding(self.held):
+                output, new = run(x, state, **self.keywords)
         given, leaves = flatten(state), flatten(new)
         if len(leaves) != len(given) or any(a.shape != b.shape for a, b in zip(leaves, given, strict=False)):
             raise ValueError(f"{name_of(self.cell)} returned states {describe(new)}; it was given {describe(state)}.")

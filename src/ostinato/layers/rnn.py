@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ostinato.core.cell import Cell, GatedCell, output_size, state_structure
-from ostinato.core.context import CONTEXT
+from ostinato.core.context import CONTEXT, holding
 from ostinato.core.input_spec import InputSpec, check
 from ostinato.core.layer import Layer
 from ostinato.core.masks import first_mask
@@ -190,8 +190,13 @@ class RNN(Recording):
             state = self._start(initial_state, batch, over.first)
         if constants is not None:
             constants = constants_for(cell, constants, self.described)
+        if CONTEXT.held is None:
+            recurrence = recurrence_of(cell, batch, training, constants)
+        else:  # a layer in a cell of one's own: each of its calls is a sequence by itself
+            with holding(None):
+                recurrence = recurrence_of(cell, batch, training, constants)
         return Problem(
-            recurrence_of(cell, batch, training, constants),
+            recurrence,
             over.inputs,
             state,
             over.mask,
