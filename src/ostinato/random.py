@@ -36,7 +36,7 @@ class Stream:
     def next(self) -> int:
         """The next seed, `0 <= seed < 2**63`."""
         if self.seed is None:
-            with _outside():
+            with outside_transforms():
                 return int(torch.randint(0, 2**63 - 1, (), dtype=torch.int64, device="cpu"))
         self.counter += 1
         return _mix(_mix(self.seed) ^ self.counter) >> 1
@@ -48,7 +48,7 @@ class Stream:
         return generator
 
 
-def _outside() -> contextlib.AbstractContextManager[Any]:
+def outside_transforms() -> contextlib.AbstractContextManager[Any]:
     """Where `torch.func` transforms do not reach: a seed is one for all samples of a vmap, which draws from it."""
     return torch._C._DisableFuncTorch() if torch._C._are_functorch_transforms_active() else contextlib.nullcontext()
 

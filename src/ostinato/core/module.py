@@ -20,6 +20,7 @@ from ostinato.core.shapes import as_shape
 from ostinato.core.symbolic import replace_leaves, walk
 from ostinato.core.tracking import Weights, tracked
 from ostinato.core.weights import FixedWeight, Weight, WeightInfo, belong, dressed, lent, numbers, to_numpy, write
+from ostinato.random import outside_transforms
 
 _MADE = itertools.count()
 _REGISTERS = ("_parameters", "_buffers", "_pending")
@@ -383,7 +384,8 @@ def once(build: Any) -> Any:
             return None
         self._building, pending = True, dict(self._pending)
         try:
-            with torch.inference_mode(False), rehearsing(False):  # what is assigned to weights here is to last
+            # What is made and assigned here is to last.
+            with torch.inference_mode(False), outside_transforms(), rehearsing(False):
                 build(self, *args, **kwargs)
             self._register_pending()
             if not self._trainable:

@@ -15,6 +15,7 @@ from torch.multiprocessing.reductions import reduce_tensor
 
 from ostinato.core.context import CONTEXT
 from ostinato.ops.tensors import tensor
+from ostinato.recurrence.tracing import traced
 
 Function = Callable[[Tensor], Tensor]
 
@@ -285,6 +286,8 @@ def lent(found: Tensor, layer: Any, name: str) -> Tensor:
     """
     if torch.compiler.is_compiling():
         return found.as_subclass(_kind(layer, name)) if type(found) in _PLAIN else found
+    if traced():
+        return found  # tracers take plain tensors only
     if type(found) is not Tensor:
         return dressed(found, layer, name)
     made = found.as_subclass(_kind(layer, name))
