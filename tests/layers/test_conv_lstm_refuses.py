@@ -117,7 +117,10 @@ CALLS_REFUSED = {
         r"initial_state must be \[\(None, 4, 3, 3\), \(None, 4, 3, 3\)\]",
     ),
     "a mask of another length": (lambda: built()(X, mask=torch.ones(3, 4)), r"mask must be \(batch, time\) = \(3, 5\)"),
-    "a mask of pixels": (lambda: built()(X, mask=torch.ones(3, 5, 5, 4)), r"mask must be \(batch, time\) = \(3, 5\)"),
+    "a mask of pixels": (
+        lambda: built()(X, mask=torch.ones(3, 5, 5, 4)),
+        r"mask has the places \(5, 4\) of each step, and states and outputs have others, \(4, 3, 3\)",
+    ),
     "zeros before it is built": (
         lambda: layers.ConvLSTM2D(3, 2).get_initial_state(2),
         r"call build\(input_shape\) first",

@@ -17,7 +17,8 @@ from ostinato.engines.spec import spec_of, transformed
 from ostinato.recurrence.base import Problem, Scanned
 from ostinato.recurrence.directions import Directions, join, paired, parts, split
 from ostinato.recurrence.masks import compact
-from ostinato.recurrence.nests import Nest
+from ostinato.recurrence.nests import Nest, map_nest
+from ostinato.recurrence.placed import Placed, beside, held
 from ostinato.recurrence.scan import scan
 from ostinato.recurrence.stack import Stack
 from ostinato.recurrence.tracing import traced
@@ -58,6 +59,8 @@ def _run(problem: Problem) -> Scanned:
 
 
 def _run_masked(problem: Problem, mask: Tensor) -> Scanned:
+    if mask.dim() > 2:
+        return _run_placed(problem, mask)
     compacted = compact(problem.inputs, mask, problem.lengths)
     dense = dataclasses.replace(problem, inputs=compacted.inputs, mask=None, lengths=compacted.lengths)
     scanned = _run(dense)
@@ -69,6 +72,27 @@ def _run_masked(problem: Problem, mask: Tensor) -> Scanned:
     else:
         outputs = compacted.restore(scanned.outputs, problem.reverse)
     return dataclasses.replace(scanned, outputs=outputs)
+
+
+def _run_placed(problem: Problem, mask: Tensor) -> Scanned:
+    """Under a mask of places `(time, batch, *places)`.
+
+    Steps in which no place is used are masked as ever. In others, what stands in a place that is not used is seen from
+    the places around it, as in Keras, unless it is not finite.
+    """
+    if isinstance(problem.recurrence, Directions):
+        forward, backward = split(problem)
+        return join(_run(forward), _run(backward))
+    inputs = map_nest(lambda leaf: leaf.masked_fill(~beside(mask, leaf) & ~leaf.isfinite(), 0), problem.inputs)
+    scanned = _run_masked(
+        dataclasses.replace(
+            problem, recurrence=Placed(problem.recurrence), inputs=(inputs, mask), lengths=None, sequences=True
+        ),
+        mask.flatten(2).any(2),
+    )
+    outputs = held(scanned.outputs, mask.flip(0) if problem.reverse else mask)
+    last = map_nest(lambda leaf: leaf[-1], outputs) if len(mask) else scanned.last
+    return Scanned(outputs if problem.sequences else None, last, scanned.state)
 
 
 def _together(problem: Problem, halves: Directions) -> bool:

@@ -50,8 +50,9 @@ class RNN(Recording):
     at masked steps of a sequence. time_major: inputs and outputs are `(time, batch, ...)`.
 
     Called with `(sequences, initial_state=None, mask=None, training=None, constants=None, lengths=None)`: sequences
-    `(batch, time, ...)`; mask `(batch, time)`, True = use the step; lengths `(batch,)`, the number of steps of each
-    row, in place of a mask where rows are padded on the right; constants: tensors that `cell.call` takes at every step.
+    `(batch, time, ...)`; mask `(batch, time)`, True = use the step; of images also `(batch, time, *places)`, as Masking
+    gives it: state and output are held place by place. lengths `(batch,)`, the number of steps of each row, in place of
+    a mask where rows are padded on the right; constants: tensors that `cell.call` takes at every step.
     Returns `(batch, ...)`, or `(batch, time, ...)` with return_sequences; with return_state a tuple of that and the
     states. Raises ValueError for inputs, states, masks or lengths that do not fit.
 
@@ -183,6 +184,8 @@ class RNN(Recording):
         cell: Any = self._modules.get("cell")  # past torch's attribute lookup
         cell = self.cell if cell is None else cell
         batch = over.batch
+        if over.mask is not None and over.mask.dim() > 2:
+            self._check_places(tuple(over.mask.shape[2:]))
         if self._zeros is not None and initial_state is None and self.recorded is None:
             count, size = self._zeros
             state = (over.first.new_zeros((batch, *size), dtype=cell._dtype),) * count
@@ -207,6 +210,17 @@ class RNN(Recording):
             self._cudnn,
             self.name,
         )
+
+    def _check_places(self, places: tuple[int, ...]) -> None:
+        """Raise ValueError unless the places of a mask are those of every state and output."""
+        sizes = [*self._sizes, *(size_to_shape(size) for size in flatten(output_size(self.cell), is_size))]
+        wrong = [size for size in sizes if size[: len(places)] != places]
+        if wrong:
+            raise ValueError(
+                f"{self.described}: mask has the places {places} of each step, and states and outputs have others, "
+                f"{wrong[0]}. Choose padding='same' and strides=1, or pass a mask of steps, such as mask.flatten(2)."
+                f"any(2)."
+            )
 
     def step(
         self,

@@ -17,8 +17,8 @@ from ostinato.recurrence.tracing import values_hidden
 class Sequences(NamedTuple):
     """Sequences in the engines' terms.
 
-    inputs: nest of time-major views `(time, batch, ...)`; mask: `(time, batch)` bool or None; lengths: `(batch,)` int64
-    if the mask is right padding to these, else None.
+    inputs: nest of time-major views `(time, batch, ...)`; mask: `(time, batch)` bool, or `(time, batch, *places)` of
+    images, or None; lengths: `(batch,)` int64 if the mask is right padding to these, else None.
     """
 
     inputs: Nest
@@ -70,7 +70,7 @@ class Recurrent(Layer):
             self._check_alike(inputs, time, batch)
         used = None if mask is None else first_mask(mask)
         if used is not None:
-            used = self._time_major_mask(used, time, batch)
+            used = self._time_major_mask(used, time, batch, inputs)
         return Sequences(inputs, used, lengths, time, batch, first)
 
     def _check_alike(self, inputs: Nest, time: int, batch: int) -> None:
@@ -80,10 +80,12 @@ class Recurrent(Layer):
                 f"{self.described}: all input tensors must have the same batch and time, got {describe(outside)}."
             )
 
-    def _time_major_mask(self, mask: Tensor, time: int, batch: int) -> Tensor:
+    def _time_major_mask(self, mask: Tensor, time: int, batch: int, inputs: Nest) -> Tensor:
         mask = mask if isinstance(mask, Tensor) else torch.as_tensor(mask)
+        # Of images, a mask may speak of places, as that of Masking does; what a place has are its channels.
+        places = inputs.shape[2:-1][: mask.dim() - 2] if isinstance(inputs, Tensor) else ()
         expected = (time, batch) if self.time_major else (batch, time)
-        if tuple(mask.shape) != expected:
+        if tuple(mask.shape) != expected and tuple(mask.shape) != (*expected, *places):
             layout = "(time, batch)" if self.time_major else "(batch, time)"
             raise ValueError(f"{self.described}: mask must be {layout} = {expected}, got {tuple(mask.shape)}.")
         mask = mask if mask.dtype is torch.bool else mask != 0
