@@ -216,7 +216,7 @@ def test_a_compiled_layer_is_one_graph_with_its_operator(kind, options, kwargs):
     wanted = run_layer(layer, layer, x, **kwargs)
     seen = Seen()
     found = run_layer(layer, torch.compile(layer, backend=seen, fullgraph=True), x, **kwargs)
-    equal(found, wanted)
+    close(found, wanted, atol=1e-6)  # oneDNN rounds otherwise where it keeps what a backward needs
     assert len(seen.graphs) == 1
     assert seen.operators == [kind]
 
@@ -382,4 +382,5 @@ def test_an_exported_layer_is_its_operator_for_any_batch_and_time(kind, masked):
     assert targets.count(f"ostinato.{kind}.default") == 1
     for batch_size, steps in ((2, 5), (3, 7)):
         given = (torch.randn(batch_size, steps, 3), *((torch.rand(batch_size, steps) > 0.5,) if masked else ()))
-        equal([exported.module()(*given).detach()], [module(*given).detach()])
+        with torch.no_grad():
+            equal([exported.module()(*given)], [module(*given)])

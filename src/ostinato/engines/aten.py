@@ -1,7 +1,7 @@
 """torch's own `lstm`, `gru`, `rnn_tanh`, `rnn_relu`: oneDNN for an LSTM on a CPU, cuDNN on a GPU.
 
-Keras's weights are laid anew at each call; torch differentiates what is done here, inside the engine, so that the
-engine's backward is exact whatever the layout.
+Keras's weights are laid anew at each call. Torch differentiates what is done here, inside the engine, so that the
+engine's backward is exact whatever the layout. What oneDNN runs has a way of its own, which is quicker: `onednn`.
 """
 
 from __future__ import annotations
@@ -14,17 +14,34 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from ostinato.engines import onednn
 from ostinato.engines.flat import leaves, results, with_leaves, with_results
+from ostinato.engines.padded import at_ends, ends_of, holding_inputs, holding_kernel, in_order, to_full_time
 from ostinato.engines.spec import Spec, autocast
 from ostinato.recurrence.base import Problem, Recurrence, Scanned
 from ostinato.recurrence.directions import Directions, join, split
+from ostinato.recurrence.gru import GRU
+from ostinato.recurrence.lstm import LSTM
 from ostinato.recurrence.masks import turned
 from ostinato.recurrence.nests import flatten
+from ostinato.recurrence.simple_rnn import SimpleRNN
 
-_CUDNN_STEPS = 65_535  # more at a time than cuDNN runs
-_DTYPES = {
-    "cpu": (torch.float32, torch.float64, torch.bfloat16),
-    "cuda": (torch.float32, torch.float64, torch.float16, torch.bfloat16),
+
+class Device(NamedTuple):
+    """What torch's kernels take on a device.
+
+    steps: how many at a time. cudnn: whether they are cuDNN's, which wants weights in one buffer, takes rows that end
+    early packed, and runs two directions at once. On a CPU packing costs more than the steps that it saves.
+    """
+
+    dtypes: tuple[torch.dtype, ...]
+    steps: int
+    cudnn: bool
+
+
+_DEVICES = {
+    "cpu": Device((torch.float32, torch.float64, torch.bfloat16), sys.maxsize, cudnn=False),
+    "cuda": Device((torch.float32, torch.float64, torch.float16, torch.bfloat16), 65_535, cudnn=True),
 }
 
 
@@ -33,15 +50,28 @@ class Weights(NamedTuple):
 
     w_ih: Tensor
     w_hh: Tensor
-    b_ih: Tensor | None
-    b_hh: Tensor | None
+    b_ih: Tensor
+    b_hh: Tensor
 
 
-class Saved(NamedTuple):
+class Graph(NamedTuple):
     """A graph of torch's from `tensors`, those of `leaves(problem)`, to `outputs`, in the order of `results`."""
 
     tensors: list[Tensor | None]
     outputs: list[Tensor]
+
+    def backward(self, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Gradients for the tensors, from those of the outputs."""
+        pairs = [(y, g) for y, g in zip(self.outputs, grads, strict=True) if g is not None and y.requires_grad]
+        wanted = [x for x in self.tensors if x is not None and x.requires_grad]
+        if not pairs or not wanted:
+            return [None] * len(self.tensors)
+        # Kept, for the graph around may be walked again; it goes when that one goes.
+        found = torch.autograd.grad(
+            [y for y, _ in pairs], wanted, [g for _, g in pairs], allow_unused=True, retain_graph=True
+        )
+        rest = iter(found)
+        return [next(rest) if x is not None and x.requires_grad else None for x in self.tensors]
 
 
 class AtenEngine:
@@ -52,23 +82,22 @@ class AtenEngine:
     runs_cudnn = True
 
     def refuses(self, spec: Spec) -> list[str]:
+        device = _DEVICES.get(spec.device)
+        if device is None:
+            return [f"runs on {' or '.join(_DEVICES)}, not on {spec.device}"]
         reasons = []
-        if spec.dtype not in _DTYPES.get(spec.device, ()):
-            reasons.append(f"takes {_names(_DTYPES.get(spec.device, ()))} on {spec.device}")
-        if spec.autocast is not None and spec.device == "cpu":
+        if spec.dtype not in device.dtypes:
+            names = [str(dtype).removeprefix("torch.") for dtype in device.dtypes]
+            reasons.append(f"takes {', '.join(names)} on {spec.device}")
+        if spec.autocast is not None and not device.cudnn:
             reasons.append("would keep the state in the lower precision of torch.autocast, not the products only")
-        if spec.kind is not Directions:
-            return reasons + _reasons(spec.recurrence, spec.facts)
-        (kind, forward), (other, backward) = spec.facts["forward"], spec.facts["backward"]
-        states = spec.widths[1:]
-        half = len(states) // 2
-        if kind != other or forward != backward or states[:half] != states[half:]:
-            reasons.append("runs two directions at once only if they are alike")
-        if forward.get("dropout") is not None:
-            reasons.append("runs two directions at once on the same inputs only, not under dropout masks of their own")
-        return reasons + list(dict.fromkeys([*_reasons(kind, forward), *_reasons(other, backward)]))
+        if spec.kind is Directions:
+            return reasons + _reasons_for_two(spec, device)
+        return reasons + _reasons(spec.kind, spec.facts)
 
-    def forward(self, problem: Problem) -> tuple[Scanned, Saved | None]:
+    def forward(self, problem: Problem) -> tuple[Scanned, Graph | onednn.Run | None]:
+        if onednn.takes(problem):
+            return onednn.forward(problem)
         if not problem.gradients:
             with torch.no_grad():
                 return _run(problem), None
@@ -76,31 +105,18 @@ class AtenEngine:
         with torch.enable_grad():
             scanned = _run(with_leaves(problem, tensors))
         outputs = results(scanned)
-        return with_results(scanned, [y.detach() for y in outputs]), Saved(tensors, outputs)
+        return with_results(scanned, [y.detach() for y in outputs]), Graph(tensors, outputs)
 
-    def backward(self, saved: Saved, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
-        pairs = [(y, g) for y, g in zip(saved.outputs, grads, strict=True) if g is not None and y.requires_grad]
-        wanted = [x for x in saved.tensors if x is not None and x.requires_grad]
-        if not pairs or not wanted:
-            return [None] * len(saved.tensors)
-        # Kept, for the graph around may be walked again; it goes when that one goes.
-        found = torch.autograd.grad(
-            [y for y, _ in pairs], wanted, [g for _, g in pairs], allow_unused=True, retain_graph=True
-        )
-        rest = iter(found)
-        return [next(rest) if x is not None and x.requires_grad else None for x in saved.tensors]
+    def backward(self, saved: Graph | onednn.Run, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
+        return saved.backward(grads)
 
 
-def _names(dtypes: Sequence[torch.dtype]) -> str:
-    return ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes) or "nothing"
-
-
-def _reasons(recurrence: str, facts: dict[str, Any]) -> list[str]:
+def _reasons(kind: type[Recurrence], facts: dict[str, Any]) -> list[str]:
     """What of the recurrence's options torch's kernels cannot do."""
-    if recurrence not in _CALLS:
-        return [f"takes lstm, gru and simple_rnn, not {recurrence}"]
+    if kind not in _FUNCTIONS:
+        return [f"takes lstm, gru and simple_rnn, not {kind.name}"]
     wanted: dict[str, tuple[str, ...]] = {"activation": ("tanh",), "recurrent_activation": ("sigmoid",)}
-    if recurrence == "simple_rnn":
+    if kind is SimpleRNN:
         wanted = {"activation": ("tanh", "relu")}
     reasons = [
         f"takes {name} {' or '.join(names)}, not {facts[name]}"
@@ -114,6 +130,20 @@ def _reasons(recurrence: str, facts: dict[str, Any]) -> list[str]:
     if facts.get("reset_after") is False:
         reasons.append("takes reset_after=True only")
     return reasons
+
+
+def _reasons_for_two(spec: Spec, device: Device) -> list[str]:
+    """What of two directions a single call cannot do."""
+    reasons = [] if device.cudnn else [f"runs two directions one by one on {spec.device}, where that is as fast"]
+    (kind, forward), (other, backward) = spec.options
+    states = spec.widths[1:]
+    half = len(states) // 2
+    if kind is not other or forward != backward or states[:half] != states[half:]:
+        reasons.append("runs two directions at once only if they are alike")
+    both = [(each, each.facts(options)) for each, options in spec.options]
+    if any(facts.get("dropout") is not None for _, facts in both):
+        reasons.append("runs two directions at once on the same inputs only, not under dropout masks of their own")
+    return reasons + list(dict.fromkeys([reason for each, facts in both for reason in _reasons(each, facts)]))
 
 
 # -- running ----------------------------------------------------------------------------------------------------------
@@ -133,29 +163,31 @@ def _run(problem: Problem) -> Scanned:
 
 
 def _run_plainly(problem: Problem) -> Scanned:
-    limit = _CUDNN_STEPS if problem.inputs.is_cuda else sys.maxsize
-    if not isinstance(problem.recurrence, Directions):
-        return _run_one(problem, limit)
-    if problem.inputs.shape[0] <= limit:
-        return _run_two(problem)
-    forward, backward = split(problem)
-    return join(_run_one(forward, limit), _run_one(backward, limit))
+    recurrence, device = problem.recurrence, _DEVICES[problem.inputs.device.type]
+    if isinstance(recurrence, Directions):
+        if problem.inputs.shape[0] <= device.steps:
+            return _run_two(problem, device)
+        return join(*(_run_plainly(half) for half in split(problem)))
+    grows = _FUNCTIONS[type(recurrence)](recurrence) is torch.rnn_relu  # without end, past the end of a row
+    if problem.lengths is None or device.cudnn or grows:
+        return _run_one(problem, device)
+    return _run_padded(problem, device)
 
 
-def _run_one(problem: Problem, limit: int) -> Scanned:
-    """One direction, at most `limit` steps at a time."""
+def _run_one(problem: Problem, device: Device) -> Scanned:
+    """One direction, as many steps at a time as the device takes; rows that end early are packed."""
     recurrence: Any = problem.recurrence
     inputs, lengths, state = problem.inputs, problem.lengths, tuple(problem.state)
     if problem.reverse:
         inputs = inputs.flip(0) if lengths is None else turned(inputs, lengths)
     if recurrence.dropout is not None:
         inputs = inputs * recurrence.dropout
-    weights = [_weights(recurrence)]
+    weights = _weights(recurrence, recurrence.kernel)
     chunks, last = [], torch.zeros_like(state[0])
-    for start, chunk in zip(range(0, inputs.shape[0], limit), inputs.split(limit), strict=True):
+    for start in range(0, inputs.shape[0], device.steps):
+        chunk = inputs[start : start + device.steps]
         left = None if lengths is None else (lengths - start).clamp(0, chunk.shape[0])
-        outputs, found = _call(problem, chunk, left, tuple(h[None] for h in state), weights)
-        new = tuple(h[0] for h in found)
+        outputs, new = _call_one(problem, device, chunk, left, state, weights)
         if left is None:
             last, state = new[0], new
         else:
@@ -168,13 +200,28 @@ def _run_one(problem: Problem, limit: int) -> Scanned:
     return Scanned(chunks[0] if len(chunks) == 1 else torch.cat(chunks), last, state)
 
 
-def _run_two(problem: Problem) -> Scanned:
+def _run_padded(problem: Problem, device: Device) -> Scanned:
+    """One direction, rows that end early run on to the end."""
+    recurrence: Any = problem.recurrence
+    lengths: Any = problem.lengths
+    kernel, state, ends = recurrence.kernel, tuple(problem.state), ends_of(lengths)
+    inputs = in_order(problem, ends)
+    if recurrence.dropout is not None:
+        inputs = inputs * recurrence.dropout
+    if type(recurrence) is LSTM:
+        inputs, kernel = holding_inputs(inputs, ends), holding_kernel(kernel)
+    outputs, new = _call_one(problem, device, inputs, None, state, _weights(recurrence, kernel))
+    last, state = at_ends(ends, outputs, new, state)
+    return Scanned(to_full_time(outputs, problem.inputs.shape[0]) if problem.sequences else None, last, state)
+
+
+def _run_two(problem: Problem, device: Device) -> Scanned:
     """Both directions in one call."""
     halves: Any = problem.recurrence
     lengths = problem.lengths
     states = tuple(torch.stack(pair) for pair in zip(*problem.state, strict=True))
-    weights = [_weights(halves.forward), _weights(halves.backward)]
-    outputs, new = _call(problem, problem.inputs, lengths, states, weights)
+    weights = [_weights(half, half.kernel) for half in (halves.forward, halves.backward)]
+    outputs, new = _call(problem, device, problem.inputs, lengths, states, weights)
     last = new[0]
     if lengths is not None:
         used = (lengths > 0).to(last.device)[:, None]
@@ -188,20 +235,37 @@ def _run_two(problem: Problem) -> Scanned:
     return Scanned(pair, (last[0], last[1]), (first, second))
 
 
-def _call(
-    problem: Problem, inputs: Tensor, lengths: Tensor | None, states: tuple[Tensor, ...], weights: list[Weights]
+def _call_one(
+    problem: Problem,
+    device: Device,
+    inputs: Tensor,
+    lengths: Tensor | None,
+    state: tuple[Tensor, ...],
+    weights: Weights,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """The function of torch on `(time, batch, features)` and states `(directions, batch, units)`.
+    """`_call` for one direction, with states `(batch, units)`."""
+    outputs, new = _call(problem, device, inputs, lengths, tuple(h[None] for h in state), [weights])
+    return outputs, tuple(h[0] for h in new)
 
-    Returns outputs `(time, batch, directions * units)`, zeros after a row's length, and the final states; for a row of
-    length 0 these are of no meaning.
+
+def _call(
+    problem: Problem,
+    device: Device,
+    inputs: Tensor,
+    lengths: Tensor | None,
+    states: tuple[Tensor, ...],
+    weights: list[Weights],
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Torch's function on `(time, batch, features)` and states `(directions, batch, units)`.
+
+    Returns outputs `(time, batch, directions * units)`, zeros after a row's length, and the final states, of no meaning
+    for a row of length 0. Outputs have no meaning if the problem asks for the last one only.
     """
     recurrence = problem.recurrence
     each = recurrence.forward if isinstance(recurrence, Directions) else recurrence
-    function = _CALLS[type(each).name](each)
-    biased = weights[0].b_ih is not None
-    flat = _flat(weights) if inputs.is_cuda else [w for one in weights for w in one if w is not None]
-    options = (flat, biased, 1, 0.0, problem.gradients, len(weights) == 2)
+    function = _FUNCTIONS[type(each)](each)
+    flat = _in_one_buffer(weights) if device.cudnn else [w for one in weights for w in one]
+    options = (flat, True, 1, 0.0, problem.gradients, len(weights) == 2)
     if lengths is None:
         outputs, *new = function(inputs.contiguous(), _bare(states), *options, False)
         return outputs, tuple(new)
@@ -219,35 +283,35 @@ def _call(
 
 
 def _bare(states: tuple[Tensor, ...]) -> Any:
-    """A lone state is no tuple in torch."""
-    return states[0] if len(states) == 1 else states
+    """States as torch and cuDNN want them: contiguous, and a lone one is no tuple."""
+    whole = [h.contiguous() for h in states]
+    return whole[0] if len(whole) == 1 else whole
 
 
-def _simple(recurrence: Any) -> Callable[..., Any]:
-    return torch.rnn_relu if recurrence.activation is torch.relu else torch.rnn_tanh
-
-
-_CALLS: dict[str, Callable[[Recurrence], Callable[..., Any]]] = {
-    "lstm": lambda _: torch.lstm,
-    "gru": lambda _: torch.gru,
-    "simple_rnn": _simple,
+_FUNCTIONS: dict[type[Recurrence], Callable[[Any], Callable[..., Any]]] = {
+    LSTM: lambda _: torch.lstm,
+    GRU: lambda _: torch.gru,
+    SimpleRNN: lambda recurrence: torch.rnn_relu if recurrence.activation is torch.relu else torch.rnn_tanh,
 }
 
 
 # -- weights ----------------------------------------------------------------------------------------------------------
 
 
-def _weights(recurrence: Any) -> Weights:
-    """The weights of a recurrence as torch wants them; its gates of a GRU are r, z, n, Keras's z, r, h."""
-    swap = _swapped if type(recurrence).name == "gru" else _as_it_is
-    bias = recurrence.bias
+def _weights(recurrence: Any, kernel: Tensor) -> Weights:
+    """The weights of a recurrence as torch wants them; its gates of a GRU are r, z, n, Keras's z, r, h.
+
+    Zeros stand for a bias that there is not: cuDNN keeps a place for it anyway.
+    """
+    swap = _swapped if type(recurrence) is GRU else _as_it_is
+    bias, zeros = recurrence.bias, kernel.new_zeros(kernel.shape[1])
     if bias is None:
-        b_ih = b_hh = None
+        b_ih = b_hh = zeros
     elif bias.dim() == 2:
         b_ih, b_hh = swap(bias).unbind(0)
     else:
-        b_ih, b_hh = bias, torch.zeros_like(bias)
-    return Weights(swap(recurrence.kernel).t(), swap(recurrence.recurrent_kernel).t(), b_ih, b_hh)
+        b_ih, b_hh = bias, zeros
+    return Weights(swap(kernel).t(), swap(recurrence.recurrent_kernel).t(), b_ih, b_hh)
 
 
 def _as_it_is(weight: Tensor) -> Tensor:
@@ -259,23 +323,24 @@ def _swapped(weight: Tensor) -> Tensor:
     return torch.cat([r, z, h], dim=-1)
 
 
-def _flat(weights: list[Weights]) -> list[Tensor]:
-    """The weights as views of one buffer, in cuDNN's order: all matrices, then all biases."""
+def _in_one_buffer(weights: list[Weights]) -> list[Tensor]:
+    """The weights as views of one buffer, in cuDNN's order: the matrices of all directions, then all biases.
+
+    Laid otherwise, torch would copy them once more, and warn.
+    """
     matrices = [w for one in weights for w in (one.w_ih, one.w_hh)]
-    biases = [b for one in weights for b in (one.b_ih, one.b_hh) if b is not None]
-    everything = [*matrices, *biases]
-    buffer = torch.cat([w.reshape(-1) for w in everything])
-    views = [v.view(w.shape) for v, w in zip(buffer.split([w.numel() for w in everything]), everything, strict=True)]
-    return list(_by_direction(views, len(weights), bool(biases)))
+    biases = [b for one in weights for b in (one.b_ih, one.b_hh)]
+    buffer = torch.cat([w.reshape(-1) for w in (*matrices, *biases)])
+    pieces = buffer.split([w.numel() for w in (*matrices, *biases)])
+    views = [piece.view(w.shape) for piece, w in zip(pieces, (*matrices, *biases), strict=True)]
+    return list(_by_direction(views, len(weights)))
 
 
-def _by_direction(views: list[Tensor], directions: int, biased: bool) -> Iterator[Tensor]:
-    """From all matrices, then all biases, to the order in which torch takes them: direction by direction."""
-    for direction in range(directions):
-        yield from views[2 * direction : 2 * direction + 2]
-        if biased:
-            start = 2 * directions + 2 * direction
-            yield from views[start : start + 2]
+def _by_direction(views: list[Tensor], directions: int) -> Iterator[Tensor]:
+    """From all matrices, then all biases, to torch's order: the matrices and biases of one direction, then the next."""
+    for first in range(0, 2 * directions, 2):
+        yield from views[first : first + 2]
+        yield from views[2 * directions + first : 2 * directions + first + 2]
 
 
 ATEN = AtenEngine()
