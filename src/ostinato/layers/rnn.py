@@ -208,7 +208,7 @@ class RNN(Recording):
             self.return_sequences,
             False,
             self._cudnn,
-            self.name,
+            "" if torch.compiler.is_compiling() else self.name,  # or each name had a graph of its own
         )
 
     def _check_places(self, places: tuple[int, ...]) -> None:
