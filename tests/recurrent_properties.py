@@ -51,20 +51,21 @@ class Outcome(NamedTuple):
 class Case:
     """A layer of a row, on an engine, in a dtype, with random weights, and inputs and states that want gradients.
 
-    engine: None for whichever comes.
+    row: a label of the table, or a row of one's own. engine: None for whichever comes.
     """
 
     def __init__(
-        self, label: str, engine: str | None, dtype: torch.dtype, batch: int = 3, time: int = 5, seed: int = SEED
+        self, row: Any, engine: str | None, dtype: torch.dtype, batch: int = 3, time: int = 5, seed: int = SEED
     ) -> None:
-        self.label, self.engine, self.dtype, self.batch, self.time, self.seed = label, engine, dtype, batch, time, seed
-        self.layer = made(label, dtype, seed)
+        self.row = DESCRIPTORS[row] if isinstance(row, str) else row
+        self.engine, self.dtype, self.batch, self.time = engine, dtype, batch, time
+        self.layer = made(self.row, dtype, seed)
         self.x = map_nest(lambda leaf: leaf.requires_grad_(), self.sequences(time, seed))
         self.states = [normal(batch, *size, dtype=dtype, seed=seed + i) for i, size in enumerate(sizes(self.layer))]
 
     def sequences(self, time: int, seed: int = SEED) -> Any:
         """Other inputs of the same kind."""
-        return DESCRIPTORS[self.label].sequences(self.batch, time, self.dtype, seed)
+        return self.row.sequences(self.batch, time, self.dtype, seed)
 
     @property
     def two_ways(self) -> bool:
@@ -88,6 +89,13 @@ class Case:
     def weights(self) -> list[Tensor]:
         """The weights that a call with given states uses: a start of the cell's own is then no part of it."""
         return [w for name, w in self.layer.named_parameters() if w.requires_grad and not name.endswith("start")]
+
+    def like(self, other: Case) -> Case:
+        """This case, with the numbers of another one, which may be of another dtype."""
+        with torch.no_grad():
+            for mine, value in zip(self.leaves, other.leaves, strict=True):
+                mine.copy_(value)
+        return self
 
     def __call__(self, x: Any = None, states: Any = None, layer: Any = None, **keywords: Any) -> Outcome:
         """The outcome for inputs and states, by default its own; in training, with the same dropout each time."""
@@ -141,10 +149,11 @@ def normal(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
 
 
-def made(label: str, dtype: torch.dtype, seed: int = SEED) -> Any:
+def made(row: Any, dtype: torch.dtype, seed: int = SEED) -> Any:
     """The layer of a row, built, with random weights."""
-    layer = DESCRIPTORS[label].make(layers, dtype=str(dtype).removeprefix("torch."))
-    layer.build(shapes_of(DESCRIPTORS[label].sequences(1, 1)))
+    row = DESCRIPTORS[row] if isinstance(row, str) else row
+    layer = row.make(layers, dtype=str(dtype).removeprefix("torch."))
+    layer.build(shapes_of(row.sequences(1, 1)))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in layer.parameters():
