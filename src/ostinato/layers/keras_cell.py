@@ -126,7 +126,7 @@ _SIGNATURES: dict[Any, Mapping[str, inspect.Parameter]] = {}  # not functools.ca
 def _arguments(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     found = _SIGNATURES.get(function)
     if found is None:
-        found = _SIGNATURES[function] = inspect.signature(function).parameters
+        found = _SIGNATURES[function] = dict(inspect.signature(function).parameters)
     return found
 
 
