@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from graphs import Seen
 from opaque import OpaqueEngine
 from ostinato import layers
 from ostinato.engines import operators, select
@@ -172,22 +173,6 @@ def _forget_compiled():
     torch.compiler.reset()
     yield
     torch.compiler.reset()
-
-
-class Seen:
-    """A backend that runs the graph as it is, and keeps it."""
-
-    def __init__(self):
-        self.graphs = []
-
-    def __call__(self, module, example_inputs):
-        self.graphs.append(module)
-        return module.forward
-
-    @property
-    def operators(self):
-        targets = [str(node.target) for graph in self.graphs for node in graph.graph.nodes]
-        return [target.removeprefix("ostinato.") for target in targets if target.startswith("ostinato.")]
 
 
 def run_layer(layer, call, x, **kwargs):
