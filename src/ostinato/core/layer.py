@@ -16,9 +16,9 @@ from ostinato.core.config import accepts, bound_arguments, without_foreign
 from ostinato.core.context import CONTEXT
 from ostinato.core.dtypes import to_tensor
 from ostinato.core.input_spec import InputSpec, check, check_tensors
-from ostinato.core.masks import attach, mask_of
+from ostinato.core.masks import attach, carrying, mask_of, spread
 from ostinato.core.module import KerasModule, once
-from ostinato.core.registry import deserialize_keras_object, nearest, serialize_keras_object
+from ostinato.core.registry import deserialize_keras_object, is_builtin, nearest, serialize_keras_object
 from ostinato.core.shapes import as_shape, is_shape, normalise, shapes_of
 from ostinato.core.symbolic import (
     SymbolicTensor,
@@ -30,7 +30,7 @@ from ostinato.core.symbolic import (
     replace_leaves,
 )
 from ostinato.core.tracking import Weights
-from ostinato.recurrence.nests import Nest, flatten, is_nested, map_nest
+from ostinato.recurrence.nests import Nest, flatten, is_nested, map_nest, pack_like
 
 IMPLICIT = object()
 """As a mask: whatever hangs on the input tensors."""
@@ -217,9 +217,25 @@ class Layer(KerasModule):
 
     def compute(self, args: tuple[Any, ...], kwargs: dict[str, Any], mask: Nest) -> tuple[Any, Nest]:
         """`call`, and the output's mask; mask: that of the first input."""
-        if mask is None and not self._makes_mask:
-            return self.call(*args, **kwargs), None
-        return self.call(*args, **kwargs), self.mask_after(args[0] if args else None, mask)
+        if not self._modules or is_builtin(type(self)):
+            if mask is None and not self._makes_mask:
+                return self.call(*args, **kwargs), None
+            return self.call(*args, **kwargs), self.mask_after(args[0] if args else None, mask)
+        if mask is not None:
+            args = (carrying(args[0], mask), *args[1:])
+        outputs = self.call(*args, **kwargs)  # a `call` of one's own, whose layers find and leave masks on tensors
+        return outputs, self._masks_found(args[0] if args else None, outputs, mask)
+
+    def _masks_found(self, inputs: Nest, outputs: Nest, mask: Nest) -> Nest:
+        """The masks that hang on outputs; on those without, where the layer passes masks on, what `mask_after` says."""
+        found = [mask_of(leaf) for leaf in flatten(outputs)]
+        missing = [each is None for each in found]
+        passes = self.supports_masking or type(self).compute_mask is not Layer.compute_mask
+        if (mask is not None or self._makes_mask) and (all(missing) or (any(missing) and passes)):
+            computed = self.mask_after(inputs, mask)
+            rest = [None] * len(found) if computed is None else spread(computed, len(found))
+            found = [other if own is None else own for own, other in zip(found, rest, strict=True)]
+        return pack_like(outputs, found) if any(each is not None for each in found) else None
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Nest:
         """What a symbolic call gives: a nest of TensorSpecs. Builds the layer."""

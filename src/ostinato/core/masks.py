@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ostinato.recurrence.nests import Nest, flatten, is_nested, map_nest
+from ostinato.recurrence.nests import Nest, flatten, is_nested, map_nest, pack_like
 
 _ATTRIBUTE = "_keras_mask"
 
@@ -28,6 +28,21 @@ def attach(outputs: Nest, mask: Nest) -> None:
     for leaf, each in zip(leaves, spread(mask, len(leaves)), strict=True):
         if each is not None and isinstance(leaf, Tensor) and leaf is not each:
             leaf._keras_mask = each  # type: ignore[attr-defined]
+
+
+def carrying(inputs: Nest, mask: Nest) -> Nest:
+    """The inputs with their masks hung on, for layers that are called inside a `call` of one's own.
+
+    Views of them, where nothing hangs yet: what was given stays as it is.
+    """
+    leaves = flatten(inputs)
+    carried = []
+    for leaf, each in zip(leaves, spread(mask, len(leaves)), strict=True):
+        if each is not None and isinstance(leaf, Tensor) and getattr(leaf, _ATTRIBUTE, None) is not each:
+            leaf = leaf.view_as(leaf)
+            leaf._keras_mask = each  # type: ignore[attr-defined]
+        carried.append(leaf)
+    return pack_like(inputs, carried)
 
 
 def spread(mask: Nest, count: int) -> list[Tensor | None]:

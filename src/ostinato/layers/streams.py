@@ -31,7 +31,7 @@ def reset(module: torch.nn.Module, who: str, states: Nest = None, rows: Any = No
     asked to forget theirs too. Raises ValueError, before anything is set, for what does not fit.
     """
     layers = stateful_layers(module)
-    given = dict.fromkeys(layers) if states is None else _by_place(states, layers, who)
+    given = dict.fromkeys(layers) if states is None else _by_place(states, layers, f"{who}: reset_states")
     recorded = {name: layer.after_reset(given[name], rows) for name, layer in layers.items()}
     own = own_stateful(module)
     for each in own if rows is not None else []:
@@ -57,7 +57,7 @@ def take_up(module: torch.nn.Module, who: str, states: Any) -> None:
     Raises ValueError, before anything is set, for other layers than the module has, or states that do not fit.
     """
     layers = stateful_layers(module)
-    given = _by_place(states, layers, who)
+    given = _by_place(states, layers, f"{who}: set_states")
     recorded = {name: layer.after_reset(given[name]) for name, layer in layers.items()}
     for name, layer in layers.items():
         layer.recorded = recorded[name]
@@ -67,7 +67,7 @@ def _by_place(states: Any, layers: dict[str, RNN], who: str) -> dict[str, Nest]:
     if not isinstance(states, dict) or set(states) != set(layers):
         got = sorted(map(str, states)) if isinstance(states, dict) else type(states).__name__
         raise ValueError(
-            f"{who}: expected a dict with the states of each stateful layer, as get_states gives it, here of "
+            f"{who} takes a dict with the states of each stateful layer, as get_states gives it, here of "
             f"{sorted(layers)}; got {got}."
         )
     return states

@@ -10,7 +10,7 @@ import torch
 from ostinato.core.drawing import close_inputs, open_inputs
 from ostinato.core.graph import Graph
 from ostinato.core.layer import Layer
-from ostinato.core.masks import mask_of
+from ostinato.core.masks import carrying, mask_of
 from ostinato.core.registry import builtin, nearest
 from ostinato.core.shapes import is_shape, normalise
 from ostinato.core.symbolic import Operation, SymbolicTensor, TensorSpec, infer, symbolic_leaves
@@ -177,6 +177,8 @@ class Model(Trainer):
 
     def compute(self, args: tuple[Any, ...], kwargs: dict[str, Any], mask: Nest) -> tuple[Any, Nest]:
         if self._graph is None or type(self).call is not Model.call:
+            if mask is not None:
+                args = (carrying(args[0], mask), *args[1:])
             outputs = self.call(*args, **kwargs)
             own = type(self).compute_mask is not Model.compute_mask
             return outputs, self.compute_mask(args[0] if args else None, mask) if own else mask_of(outputs)
