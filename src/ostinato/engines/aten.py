@@ -304,14 +304,15 @@ def _weights(recurrence: Any, kernel: Tensor) -> Weights:
     Zeros stand for a bias that there is not: cuDNN keeps a place for it anyway.
     """
     swap = _swapped if type(recurrence) is GRU else _as_it_is
-    bias, zeros = recurrence.bias, kernel.new_zeros(kernel.shape[1])
-    if bias is None:
-        b_ih = b_hh = zeros
-    elif bias.dim() == 2:
+    recurrent_kernel, bias = recurrence.recurrent_kernel, recurrence.bias
+    b_ih = b_hh = kernel.new_zeros(kernel.shape[1])
+    if bias is not None and bias.dim() == 2:
         b_ih, b_hh = swap(bias).unbind(0)
-    else:
-        b_ih, b_hh = bias, zeros
-    return Weights(swap(kernel).t(), swap(recurrence.recurrent_kernel).t(), b_ih, b_hh)
+    elif bias is not None:
+        b_ih = bias
+    # Contiguous, for strides of their own would change how products round.
+    w_ih, w_hh = (swap(weight.contiguous()).t() for weight in (kernel, recurrent_kernel))
+    return Weights(w_ih, w_hh, b_ih.contiguous(), b_hh)
 
 
 def _as_it_is(weight: Tensor) -> Tensor:
