@@ -157,6 +157,8 @@ class _Recurrent(torch.autograd.Function):
             found = differentiate(problem, grads, create_graph=True)
         else:
             found = list(ctx.engine.backward(ctx.saved, grads))
+            if not torch._C._autograd._get_current_graph_task_keep_graph():
+                ctx.saved = None  # freed when autograd frees what it saved: results may live on
         wanted = ctx.needs_input_grad[3:]
         return (None, None, None, *(g if want else None for g, want in zip(found, wanted, strict=True)))
 
