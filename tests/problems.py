@@ -75,6 +75,13 @@ def problem(
     return Problem(recurrence, normal(time, batch, features), state, **fields)
 
 
+def halves(cell: str, **options: Any) -> tuple[Problem, Problem]:
+    """Two problems over the very same inputs, one from each end, as a Bidirectional makes them."""
+    forward = problem(cell, owner="forward", **options)
+    backward = problem(cell, owner="backward", **{**options, "seed": options.get("seed", 0) + 1, "reverse": True})
+    return forward, dataclasses.replace(backward, inputs=forward.inputs)
+
+
 def _array(tensor: Tensor | None) -> Any:
     return None if tensor is None else tensor.detach().to("cpu", torch.float64).numpy().copy()
 
