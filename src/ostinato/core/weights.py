@@ -325,6 +325,17 @@ def write(weight: Tensor, value: Tensor) -> None:
     with torch.no_grad():
         # Not the weight itself: a compiler takes it for a plain tensor from there on.
         weight.detach().copy_(value)
+    if not torch.compiler.is_compiling():
+        forget_casts()
+
+
+def forget_casts() -> None:
+    """To be called after a weight was changed: `torch.autocast` keeps weights in lower precision until its region ends.
+
+    A region around a whole training, or around a change and what comes after it, would go on with the old ones.
+    """
+    if torch._C._is_any_autocast_enabled():
+        torch.clear_autocast_cache()
 
 
 # A compiled backward computes again what is cheap, here the new value from the old one, which has been overwritten by

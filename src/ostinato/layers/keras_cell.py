@@ -15,6 +15,7 @@ from ostinato.core.input_spec import check
 from ostinato.core.layer import Layer
 from ostinato.core.shapes import is_shape, is_size, normalise, size_to_shape
 from ostinato.core.symbolic import SymbolicTensor, TensorSpec, infer
+from ostinato.engines.spec import autocast
 from ostinato.layers.inner import dtype_of
 from ostinato.recurrence.base import Recurrence
 from ostinato.recurrence.nests import Nest, describe, flatten, map_nest, pack_like
@@ -55,6 +56,8 @@ class KerasCell(Recurrence):
             raise ValueError(f"{name_of(self.cell)} returned states {describe(new)}; it was given {describe(state)}.")
         if self.widths is not None:
             self._check_output(output, self.widths)
+        if leaves and autocast(leaves[0].device.type) is not None:  # the products are in lower precision, no state is
+            leaves = [leaf.to(old.dtype) for leaf, old in zip(leaves, given, strict=True)]
         return output, pack_like(state, leaves)
 
     def _check_output(self, output: Nest, widths: list[tuple[int | None, ...]]) -> None:

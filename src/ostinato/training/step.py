@@ -15,6 +15,7 @@ from ostinato.core.context import rehearsing
 from ostinato.core.graph import call_masked
 from ostinato.core.masks import attach
 from ostinato.core.symbolic import SymbolicTensor, TensorSpec, infer
+from ostinato.core.weights import forget_casts
 from ostinato.layers.streams import keeping_states, own_stateful
 from ostinato.recurrence.nests import Nest, map_nest
 from ostinato.training.compiled import Compiled, Computed, as_number, layers_of
@@ -49,6 +50,7 @@ class Step:
         self.build(batch.x)
         self.compiled.build_optimizer()
         logs = self._take(own(batch.packed))
+        forget_casts()
         self.compiled.constrain()
         return logs
 
@@ -61,6 +63,7 @@ class Step:
         compiled.forget_gradients()
         compiled.scaled(computed.total).backward()
         compiled.optimizer.step()
+        forget_casts()
         compiled.constrain()
         return logs
 
