@@ -157,7 +157,8 @@ def made(row: Any, dtype: torch.dtype, seed: int = SEED) -> Any:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in layer.parameters():
-            weight.copy_(0.5 * torch.randn(weight.shape, generator=generator))
+            # Small enough for wide layers not to be chaotic, where a rounding grows from step to step.
+            weight.copy_(min(0.5, weight.shape[0] ** -0.5) * torch.randn(weight.shape, generator=generator))
     return layer
 
 
