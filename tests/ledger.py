@@ -82,7 +82,6 @@ CUDA = {"device": "cuda"}
 BY_NAME = {
     "plain": {},
     "float64": {"dtype": torch.float64},
-    "bfloat16": {"dtype": torch.bfloat16},
     "no bias": {"bias": False},
     "with gradients": {"requires_grad": True},
     "backwards": {"reverse": True},
@@ -96,6 +95,7 @@ SAME = "runs two directions at once only if they are alike"
 MASKED = "runs two directions at once on the same inputs only, not under dropout masks of their own"
 ONE_BY_ONE = "runs two directions one by one on cpu, where that is as fast"
 OPAQUE = "is opaque to torch.func transforms and forward-mode AD"
+ROUNDS = "takes bfloat16 on cpu only as oneDNN knows it, for an lstm: else it rounds more than the loop"
 KINDS = "takes lstm, gru and simple_rnn, not "
 
 ACCEPTED: dict[str, dict[str, Row]] = {"aten": {}}
@@ -105,6 +105,7 @@ for _cell in ("simple_rnn", "gru", "lstm"):
         if _name != "not on cuDNN":
             ACCEPTED["aten"][f"{_cell}, {_name}, on a GPU"] = Row(asked(_cell, **_options), CUDA)
     ACCEPTED["aten"] |= {
+        f"{_cell}, bfloat16 on a GPU": Row(asked(_cell, dtype=torch.bfloat16), CUDA),
         f"{_cell}, float16 on a GPU": Row(asked(_cell), {**CUDA, "dtype": torch.float16}),
         f"{_cell}, on cuDNN by name": Row(asked(_cell), {**CUDA, "cudnn": True}),
         f"{_cell}, autocast on a GPU": Row(asked(_cell), {**CUDA, "autocast": torch.float16}),
@@ -162,6 +163,8 @@ REFUSED: dict[str, dict[str, Row]] = {
         ),
         # -- where, and in what --
         "lstm, float16": Row(asked("lstm"), {"dtype": torch.float16}, ("takes float32, float64, bfloat16 on cpu",)),
+        "gru, bfloat16": Row(asked("gru", dtype=torch.bfloat16), {}, (ROUNDS,)),
+        "simple_rnn, bfloat16": Row(asked("simple_rnn", dtype=torch.bfloat16), {}, (ROUNDS,)),
         "lstm, complex": Row(
             asked("lstm"), {**CUDA, "dtype": torch.complex64}, ("takes float32, float64, float16, bfloat16 on cuda",)
         ),
@@ -210,3 +213,8 @@ REFUSED: dict[str, dict[str, Row]] = {
         ),
     }
 }
+# Whether oneDNN knows bfloat16 depends on the processor.
+if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    ACCEPTED["aten"]["lstm, bfloat16"] = Row(asked("lstm", dtype=torch.bfloat16), {})
+else:
+    REFUSED["aten"]["lstm, bfloat16"] = Row(asked("lstm", dtype=torch.bfloat16), {}, (ROUNDS,))

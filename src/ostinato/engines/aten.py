@@ -89,6 +89,10 @@ class AtenEngine:
         if spec.dtype not in device.dtypes:
             names = [str(dtype).removeprefix("torch.") for dtype in device.dtypes]
             reasons.append(f"takes {', '.join(names)} on {spec.device}")
+        elif spec.dtype is torch.bfloat16 and not device.cudnn and not onednn.knows(spec.kind, spec.dtype):
+            reasons.append(
+                "takes bfloat16 on cpu only as oneDNN knows it, for an lstm: else it rounds more than the loop"
+            )
         if spec.autocast is not None and not device.cudnn:
             reasons.append("would keep the state in the lower precision of torch.autocast, not the products only")
         if spec.kind is Directions:
@@ -153,7 +157,7 @@ def _run(problem: Problem) -> Scanned:
     """The problem, differentiable by torch."""
     device = problem.inputs.device.type
     lower = autocast(device)
-    if lower is None:
+    if lower is None or problem.inputs.dtype is torch.float64:
         return _run_plainly(problem)
     like = flatten(problem.state)[0].dtype  # which the results have whatever happens inside
     tensors = [None if x is None else x.to(lower) for x in leaves(problem)]

@@ -15,7 +15,7 @@ from torch import Tensor
 from ostinato.engines.flat import leaves
 from ostinato.engines.padded import Ends, at_ends, ends_of, holding_inputs, holding_kernel, in_order, to_full_time
 from ostinato.engines.spec import autocast
-from ostinato.recurrence.base import Problem, Scanned
+from ostinato.recurrence.base import Problem, Recurrence, Scanned
 from ostinato.recurrence.lstm import LSTM
 from ostinato.recurrence.masks import turned
 
@@ -57,21 +57,22 @@ class Run(NamedTuple):
         return [way().to(self.inputs.dtype) if want else None for way, want in zip_longest(ways, wanted)]
 
 
+def knows(kind: type[Recurrence], dtype: torch.dtype) -> bool:
+    """Whether oneDNN is there and has this in this dtype; bfloat16 is not for every processor."""
+    if kind is not LSTM or not torch.backends.mkldnn.is_available():
+        return False
+    return dtype is torch.float32 or (dtype is torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def takes(problem: Problem) -> bool:
-    """Whether oneDNN is there, switched on, and runs this."""
+    """Whether oneDNN is switched on and runs this."""
     recurrence, inputs = problem.recurrence, problem.inputs
-    mkldnn = torch.backends.mkldnn
-    if type(recurrence) is not LSTM or not inputs.is_cpu or not mkldnn.is_available() or not mkldnn.enabled:
+    if not inputs.is_cpu or not torch.backends.mkldnn.enabled or not knows(type(recurrence), inputs.dtype):
         return False
-    if inputs.dtype is not torch.float32 and not (inputs.dtype is torch.bfloat16 and _knows_bfloat16()):
+    masks = recurrence.dropout  # type: ignore[attr-defined]
+    if masks is not None and masks.requires_grad:
         return False
-    alike = all(x is None or (x.dtype is inputs.dtype and x.is_cpu) for x in leaves(problem))
-    masks = recurrence.dropout
-    return alike and (masks is None or not masks.requires_grad) and autocast("cpu") is None
-
-
-def _knows_bfloat16() -> bool:
-    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return autocast("cpu") is None and all(x is None or x.dtype is inputs.dtype for x in leaves(problem))
 
 
 @torch.no_grad()
