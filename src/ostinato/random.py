@@ -20,6 +20,7 @@ from torch import Tensor
 
 _MASK = (1 << 64) - 1
 _KEYS = itertools.count()
+_REMEMBERED = 4096  # draws between a call and the same call again in a backward, at most
 
 
 class Stream:
@@ -28,6 +29,7 @@ class Stream:
     def __init__(self, seed: int | None = None, counter: int = 0) -> None:
         self.seed, self.counter = seed, counter
         self.key = next(_KEYS)  # by which compiled code finds it
+        self._drawn: dict[int, int] = {}  # the latest seeds, by where torch's generator stood
         _STREAMS[self.key] = self
 
     def __reduce__(self) -> Any:
@@ -36,16 +38,46 @@ class Stream:
     def next(self) -> int:
         """The next seed, `0 <= seed < 2**63`."""
         if self.seed is None:
-            with outside_transforms():
-                return int(torch.randint(0, 2**63 - 1, (), dtype=torch.int64, device="cpu"))
+            return _of_torch()
         self.counter += 1
         return _mix(_mix(self.seed) ^ self.counter) >> 1
 
+    def next_in_call(self) -> int:
+        """The next seed for a call; in a backward, where `torch.utils.checkpoint` calls again, the one of that call.
+
+        checkpoint puts torch's generator back to where it stood. Raises RuntimeError if it was told not to.
+        """
+        if self.seed is None:
+            return self.next()
+        place = _of_torch()
+        if torch._C._current_graph_task_id() < 0:
+            self._drawn.pop(place, None)
+            found = self._drawn[place] = self.next()
+            if len(self._drawn) > _REMEMBERED:
+                del self._drawn[next(iter(self._drawn))]
+            return found
+        if place not in self._drawn:
+            raise RuntimeError(
+                "A backward that computes a call again cannot tell which random numbers it drew. Use "
+                "torch.utils.checkpoint with preserve_rng_state=True."
+            )
+        return self._drawn[place]
+
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
         """A generator on `device`, seeded with the next seed."""
-        generator = torch.Generator(device)
-        generator.manual_seed(self.next())
-        return generator
+        return _generator(device, self.next())
+
+
+def _of_torch() -> int:
+    """A number from torch's global generator."""
+    with outside_transforms():
+        return int(torch.randint(0, 2**63 - 1, (), dtype=torch.int64, device="cpu"))
+
+
+def _generator(device: torch.device | str, seed: int) -> torch.Generator:
+    generator = torch.Generator(device)
+    generator.manual_seed(seed)
+    return generator
 
 
 def outside_transforms() -> contextlib.AbstractContextManager[Any]:
@@ -124,11 +156,11 @@ def _empty(shape: Any, like: Tensor) -> Tensor:
 
 
 def _drop(values: Tensor, rate: float, stream: Stream) -> Tensor:
-    return torch.bernoulli(values, 1 - rate, generator=stream.generator(values.device)).div_(1 - rate)
+    return torch.bernoulli(values, 1 - rate, generator=_generator(values.device, stream.next_in_call())).div_(1 - rate)
 
 
 def _scatter(values: Tensor, stddev: float, stream: Stream) -> Tensor:
-    generator = stream.generator(values.device)
+    generator = _generator(values.device, stream.next_in_call())
     return torch.normal(0.0, stddev, values.shape, generator=generator, dtype=values.dtype, device=values.device)
 
 
