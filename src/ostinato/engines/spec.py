@@ -59,8 +59,8 @@ def transformed() -> bool:
 
 
 def gradients(problem: Problem) -> bool:
-    """Whether autograd would record a run of the problem."""
-    if not torch.is_grad_enabled():
+    """Whether autograd would record a run of the problem: never in inference mode, whatever is enabled inside it."""
+    if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
         return False
     for tensor in problem.recurrence.tensors():
         if tensor is not None and tensor.requires_grad:
