@@ -226,3 +226,71 @@ def test_lengths_are_right_padding(name):
     assert torch.equal(by_mask, by_lengths) and torch.equal(by_lengths._keras_mask, mask)
     dense = layers.Dense(2)
     assert torch.equal(dense(by_lengths)._keras_mask, mask)
+
+
+# -- layers made of layers -----------------------------------------------------------------------------------------
+
+
+class Block(layers.Layer):
+    """A layer of one's own around two of the library's, which says nothing of masks."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out = layers.LSTM(4, return_sequences=True), layers.Dense(2)
+
+    def call(self, x):
+        return self.out(self.inner(x))
+
+
+class Begun(Block):
+    """The mask begins inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = layers.Embedding(6, 3, mask_zero=True)
+
+    def call(self, ids):
+        return super().call(self.embedding(ids))
+
+
+class Several(Block):
+    """One output with steps, one without."""
+
+    def call(self, x):
+        sequences = self.inner(x)
+        return [self.out(sequences), sequences[:, -1]]
+
+
+def drawn_on(layer, given):
+    x = ostinato.Input(tuple(given.shape[1:]), dtype=given.dtype)
+    return ostinato.Model(x, layer(x))
+
+
+@pytest.mark.parametrize("around", ["nothing", "Sequential", "Model"])
+def test_a_mask_reaches_the_layers_in_a_layer(around):
+    block = Block()
+    x = x_of()
+    whole = {
+        "nothing": lambda: lambda x: block(Flagged(MASK)(x)),
+        "Sequential": lambda: ostinato.Sequential([Flagged(MASK), block]),
+        "Model": lambda: drawn_on(lambda x: block(Flagged(MASK)(x)), x),
+    }[around]()
+    outputs = whole(x)
+    assert torch.equal(outputs._keras_mask, MASK)
+    for got, used, expected in zip(outputs, MASK, shorter(block, x), strict=True):
+        torch.testing.assert_close(got[used], expected, **CLOSE)
+    assert not hasattr(x, "_keras_mask")
+    torch.testing.assert_close(block(x), block.out(block.inner(x)), **CLOSE)  # nothing hangs on x now
+
+
+@pytest.mark.parametrize("model", [lambda b, x: ostinato.Sequential([b, layers.Dense(1)]), None])
+def test_a_mask_that_begins_in_a_layer_goes_on(model):
+    block, ids = Begun(), torch.tensor([[1, 2, 0], [3, 0, 0]])
+    whole = drawn_on(lambda x: layers.Dense(1)(block(x)), ids) if model is None else model(block, ids)
+    assert torch.equal(whole(ids)._keras_mask, ids != 0)
+
+
+def test_a_layer_with_several_outputs_keeps_what_hangs_on_each():
+    block = Several()
+    outputs = drawn_on(lambda x: block(Flagged(MASK)(x)), x_of())(x_of())
+    assert torch.equal(outputs[0]._keras_mask, MASK) and not hasattr(outputs[1], "_keras_mask")

@@ -174,8 +174,12 @@ class Layer(KerasModule):
             self._nodes.append(flatten(outputs)[0].node)
             return outputs
         outputs, mask = self.call_masked(args, kwargs)
-        if mask is not None:
-            attach(outputs, mask)
+        if mask is None:
+            return outputs
+        given = flatten((*args, *kwargs.values()))
+        if any(leaf is each for leaf in flatten(outputs) for each in given):
+            return carrying(outputs, mask)  # or the mask would hang on what the caller holds
+        attach(outputs, mask)
         return outputs
 
     def call_masked(self, args: tuple[Any, ...], kwargs: dict[str, Any], mask: Nest = IMPLICIT) -> tuple[Any, Nest]:
