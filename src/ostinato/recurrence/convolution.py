@@ -46,6 +46,10 @@ class Convolution:
         rank = len(self.kernel_size)
         groups = x.shape[1] // kernel.shape[-2]
         kernel = kernel.permute(-1, -2, *range(rank))
+        # Of one channel, or one filter, the strides say either layout, and torch on a CPU takes both at once: it reads
+        # beyond the inputs, and refuses to differentiate. So there the strides are made to say one.
+        x = x.squeeze(1).unsqueeze(1) if x.shape[1] == 1 else x
+        kernel = kernel.contiguous() if kernel.shape[0] == 1 else kernel
         y = _BY_RANK[rank](x, kernel, bias, self.strides, inside, self.dilation, groups)
         return y.movedim(1, -1) if self.channels_last else y
 
