@@ -267,9 +267,10 @@ class Model(Trainer):
 
     @property
     def input_dtype(self) -> torch.dtype:
-        """The dtype that floating data is cast to: that of the first layer."""
-        layers = (each for each in self.layers if isinstance(each, Layer) and not isinstance(each, InputLayer))
-        return next((each.input_dtype for each in layers), self._dtype)
+        """The dtype that floating data is cast to: that of the first layer with weights, which are what it meets."""
+        layers = [each for each in self.layers if isinstance(each, Layer) and not isinstance(each, InputLayer)]
+        weighted = (each for each in layers if isinstance(each, Model) or each._makes_weights())
+        return next((each.input_dtype for each in (*weighted, *layers)), self._dtype)
 
     def _asks_for_dtype(self) -> bool:
         return False
