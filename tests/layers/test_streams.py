@@ -15,7 +15,7 @@ from side_by_side import tensor
 
 
 @ostinato.utils.register_keras_serializable(package="tests")
-class Learned(layers.GRUCell):
+class LearnedGRU(layers.GRUCell):
     """Starts from a weight."""
 
     def build(self, input_shape):
@@ -31,9 +31,9 @@ MADE = {
     "GRU": lambda **options: layers.GRU(4, **options),
     "stacked": lambda **options: layers.RNN([layers.LSTMCell(3), layers.GRUCell(4)], **options),
     "own": lambda **options: layers.RNN(Minimal(4), **options),
-    "learned": lambda **options: layers.RNN(Learned(4), **options),
+    "learned": lambda **options: layers.RNN(LearnedGRU(4), **options),
     "both ways": lambda **options: layers.Bidirectional(layers.LSTM(4, **options)),
-    "both ways, learned": lambda **options: layers.Bidirectional(layers.RNN(Learned(4), **options)),
+    "both ways, learned": lambda **options: layers.Bidirectional(layers.RNN(LearnedGRU(4), **options)),
 }
 
 
@@ -126,7 +126,7 @@ def test_rows_over_nests():
 
 
 def test_a_row_that_begins_anew_gives_a_learned_state_its_gradient():
-    layer = layers.RNN(Learned(4), stateful=True)
+    layer = layers.RNN(LearnedGRU(4), stateful=True)
     layer(tensor(3, 5, 2))
     layer.reset_states(rows=[2])
     x = tensor(3, 5, 2, seed=1)
@@ -140,7 +140,7 @@ def test_a_row_that_begins_anew_gives_a_learned_state_its_gradient():
 
 
 def test_the_states_that_are_seen_after_a_reset_of_rows_are_those_that_are_used():
-    layer = layers.RNN(Learned(4), stateful=True)
+    layer = layers.RNN(LearnedGRU(4), stateful=True)
     layer(tensor(3, 5, 2))
     layer.reset_states(rows=[2])
     with torch.no_grad():

@@ -95,7 +95,7 @@ def deep(count=30):
 def long_names():
     x = Input((None, 8), name="an_input_with_a_name_" * 6)
     wide = layers.LSTM(4, name="$\\alpha$_" + "w" * 150)(x)
-    return Model(x, layers.Dense(2, name="a/b " * 40)(wide))
+    return Model(x, layers.Dense(2, name="a-b " * 40)(wide))
 
 
 def skips():
