@@ -187,6 +187,10 @@ class Layer(KerasModule):
         signature, context = self._call_signature, CONTEXT
         if len(args) != 1 or (kwargs and "inputs" in kwargs):
             args, kwargs = signature.normalise(args, kwargs)
+        training = None
+        if kwargs:
+            kwargs = dict(kwargs)
+            training = kwargs.pop("training", None)
         if kwargs or not args or type(args[0]) is not Tensor or args[0].dtype is not self._dtype:
             args, kwargs = self._admit(args, kwargs)
         inputs = args[0] if args else None
@@ -197,7 +201,7 @@ class Layer(KerasModule):
         spec = self.input_spec
         if spec is not None and not (type(inputs) is Tensor and type(spec) is InputSpec and spec.fits(inputs.shape)):
             check(spec, inputs, self.described)
-        training = self._resolve_training(kwargs.pop("training", None))
+        training = self._resolve_training(training)
         if signature.training:
             kwargs["training"] = training
         given = kwargs.get("mask") if signature.mask else None

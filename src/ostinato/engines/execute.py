@@ -124,8 +124,7 @@ def _run_stack(problem: Problem, stack: Stack) -> Scanned:
 
 def _differentiable(problem: Problem, engine: Engine) -> Scanned:
     shape: list[Scanned] = []
-    problem = dataclasses.replace(problem, gradients=True)
-    tensors = _Recurrent.apply(problem, engine, shape, *leaves(problem))
+    tensors = _Recurrent.apply(problem.recorded(), engine, shape, *leaves(problem))
     return with_results(shape[0], tensors)
 
 
@@ -139,6 +138,7 @@ class _Recurrent(torch.autograd.Function):
     def forward(
         ctx: Any, problem: Problem, engine: Engine, shape: list[Scanned], *tensors: Tensor | None
     ) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)  # of results that nobody used
         scanned, ctx.saved = engine.forward(problem)
         shape.append(scanned)
         ctx.engine = engine
@@ -146,7 +146,7 @@ class _Recurrent(torch.autograd.Function):
         # Saving the tensors keeps their versions, so that a weight, or a result that the engine needs for its backward,
         # changed in place before backward is an error.
         ctx.save_for_backward(*tensors, *found)
-        ctx.problem = with_leaves(problem, [None] * len(tensors))
+        ctx.problem = problem
         return found
 
     @staticmethod
@@ -158,7 +158,7 @@ class _Recurrent(torch.autograd.Function):
         else:
             found = list(ctx.engine.backward(ctx.saved, grads))
             if not torch._C._autograd._get_current_graph_task_keep_graph():
-                ctx.saved = None  # freed when autograd frees what it saved: results may live on
+                ctx.saved = ctx.problem = None  # freed when autograd frees what it saved: results may live on
         wanted = ctx.needs_input_grad[3:]
         return (None, None, None, *(g if want else None for g, want in zip(found, wanted, strict=True)))
 

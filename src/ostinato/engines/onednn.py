@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ostinato.engines.flat import leaves
 from ostinato.engines.padded import Ends, at_ends, ends_of, holding_inputs, holding_kernel, in_order, to_full_time
-from ostinato.engines.spec import autocast
 from ostinato.recurrence.base import Problem, Recurrence, Scanned
 from ostinato.recurrence.lstm import LSTM
 from ostinato.recurrence.masks import turned
@@ -70,9 +69,10 @@ def takes(problem: Problem) -> bool:
     if not inputs.is_cpu or not torch.backends.mkldnn.enabled or not knows(type(recurrence), inputs.dtype):
         return False
     masks = recurrence.dropout  # type: ignore[attr-defined]
-    if masks is not None and masks.requires_grad:
+    if (masks is not None and masks.requires_grad) or torch.is_autocast_enabled("cpu"):
         return False
-    return autocast("cpu") is None and all(x is None or x.dtype is inputs.dtype for x in leaves(problem))
+    dtype = inputs.dtype
+    return all(x is None or x.dtype is dtype for x in (*problem.state, *recurrence.tensors()))
 
 
 @torch.no_grad()
@@ -107,15 +107,19 @@ def forward(problem: Problem) -> tuple[Scanned, Run | None]:
 def _check(problem: Problem) -> None:
     """Raise ValueError for tensors that do not fit: the operator would read past their ends."""
     recurrence: Any = problem.recurrence
-    inputs, units = tuple(problem.inputs.shape), recurrence.recurrent_kernel.shape[0]
-    state, gates = (inputs[1], units), 4 * units
-    wanted = [state, state, (inputs[2], gates), (units, gates), (gates,)]
+    h, c = problem.state
+    _, batch, features = problem.inputs.shape
+    units = recurrence.recurrent_kernel.shape[0]
+    state, gates = (batch, units), 4 * units
+    bias = recurrence.bias
+    fits = h.shape == state and c.shape == state and recurrence.recurrent_kernel.shape == (units, gates)
+    if fits and recurrence.kernel.shape == (features, gates) and (bias is None or bias.shape == (gates,)):
+        return
     given = [None if x is None else tuple(x.shape) for x in leaves(problem)[1:6]]
-    if any(shape not in (fitting, None) for shape, fitting in zip(given, wanted, strict=True)):
-        raise ValueError(
-            f"engine 'aten': an LSTM of {units} units over inputs {inputs} takes h, c, kernel, recurrent kernel, bias "
-            f"of shapes {wanted}, got {given}."
-        )
+    raise ValueError(
+        f"engine 'aten': an LSTM of {units} units over inputs {tuple(problem.inputs.shape)} takes h, c, kernel, "
+        f"recurrent kernel, bias of shapes {[state, state, (features, gates), (units, gates), (gates,)]}, got {given}."
+    )
 
 
 def _scanned(run: Run) -> Scanned:

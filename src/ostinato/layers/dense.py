@@ -89,7 +89,11 @@ class Dense(Layer):
         if mask is not None and mask.dim() >= inputs.dim():
             mask = None  # one of entries, which says nothing of steps
         used = None if mask is None else over(mask, inputs, self.described)
-        outputs = torch.nn.functional.linear(finite(inputs, used), self.kernel.t(), self.bias)
+        x, kernel, bias = finite(inputs, used), self.kernel, self.bias
+        if x.dim() == 2 and bias is not None:
+            outputs = torch.addmm(bias, x, kernel)
+        else:
+            outputs = torch.nn.functional.linear(x, kernel.t(), bias)
         return outputs if self.activation is None else activated(self.activation, outputs, used)
 
     def compute_output_shape(self, input_shape: Any) -> Any:

@@ -112,22 +112,24 @@ class BatchNormalization(Layer):
 
     def call(self, inputs: Tensor, training: bool = False, mask: Any = None) -> Tensor:
         used = self._used(inputs, first_mask(mask))
-        x = finite(inputs.movedim(self.axis, -1), used)
-        rows = x.reshape(-1, x.shape[-1])
+        as_they_are = inputs.dim() == 2 and self.axis in (1, -1)  # views cost a little, forwards and backwards
+        x = finite(inputs if as_they_are else inputs.movedim(self.axis, -1), used)
+        rows = x if as_they_are else x.reshape(-1, x.shape[-1])
         if not training or not self._trainable or not len(rows):  # an empty batch has no mean to follow
             rows = torch.batch_norm(
                 rows, self.gamma, self.beta, self.moving_mean, self.moving_variance, False, 0.0, self.epsilon, False
             )
         elif used is not None:
             mean, variance = _moments(x, used)
-            self._follow(mean, variance)
+            with torch.no_grad():
+                self._follow(mean, variance)
             rows = self._normalise(rows, mean, variance)
         else:
             with torch.no_grad():
                 variance, mean = torch.var_mean(rows, dim=0, correction=0)
                 self._follow(mean, variance)
             rows = torch.batch_norm(rows, self.gamma, self.beta, None, None, True, 0.0, self.epsilon, False)
-        return rows.reshape(x.shape).movedim(-1, self.axis)
+        return rows if as_they_are else rows.reshape(x.shape).movedim(-1, self.axis)
 
     def _used(self, inputs: Tensor, mask: Tensor | None) -> Tensor | None:
         """What is not masked, over the input with its features last; None if there is no mask.
@@ -147,7 +149,6 @@ class BatchNormalization(Layer):
         rows = rows if self.gamma is None else rows * self.gamma
         return rows if self.beta is None else rows + self.beta
 
-    @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
         """Move the moving statistics towards a batch's."""
         self.moving_mean.lerp_(mean, 1 - self.momentum)

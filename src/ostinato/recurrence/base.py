@@ -129,6 +129,21 @@ class Problem:
     cudnn: bool | None = None
     owner: str = ""
 
+    def recorded(self) -> Problem:
+        """The same problem, with `gradients`."""
+        return Problem(
+            self.recurrence,
+            self.inputs,
+            self.state,
+            self.mask,
+            self.lengths,
+            self.reverse,
+            self.sequences,
+            True,
+            self.cudnn,
+            self.owner,
+        )
+
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Scanned:
