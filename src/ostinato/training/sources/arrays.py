@@ -10,7 +10,7 @@ from torch import Tensor
 from ostinato.recurrence.nests import Nest, flatten, map_nest, pack_like
 from ostinato.training.sources.base import Batch, Reader, Source, leaves_of
 
-_GATHERED = 1 << 22  # bytes
+_GATHERED = 1 << 20  # bytes; memory of more is given back to the system each time, and taken page by page
 
 
 class Arrays(Source):
