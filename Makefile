@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # Folders are listed too: a deleted file shows in the time of the folder that held it.
 SOURCES := pyproject.toml constraints.txt \
-	$(shell find src/ostinato -name __pycache__ -prune -o \( -type f -o -type d \) -print)
+	$(shell find src/ostinato native -name __pycache__ -prune -o \( -type f -o -type d \) -print)
 
 .PHONY: demo test lint bench clean
 .NOTPARALLEL:
@@ -37,7 +37,7 @@ bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip comes last when a virtual environment is made, so a half-made one is made again.
@@ -47,15 +47,19 @@ $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 
 # $(call install,EXTRAS,STAMPS): STAMPS are the install stamps that these extras satisfy, the target's first.
-# The stamp's time is that of the start, so that what is edited meanwhile is installed next time. build/ is
-# removed because setuptools would pack modules into the wheel that have since been deleted. setuptools comes from
-# constraints.txt, in .venv, so that the build has its pinned version too. $(,) is a comma inside an argument.
+# The stamp's time is that of the start, so that what is edited meanwhile is installed next time. The build's own
+# packages come from constraints.txt, in .venv, so that the build has its pinned versions too: scikit-build-core, and
+# what that asks for, CMake and Ninja, where the system has none. build/wheel keeps what was compiled, so that
+# a change of Python alone compiles nothing. $(,) is a comma inside an argument.
 , := ,
 define install
 	@touch $(VENV)/started
-	rm -rf build src/*.egg-info
-	$(PIP) install --quiet --constraint constraints.txt setuptools
-	$(PIP) install $(if $(wildcard $@),--quiet) --constraint constraints.txt --no-build-isolation '.[$(1)]'
+	$(PIP) install --quiet --constraint constraints.txt scikit-build-core
+	$(BIN)/python -c 'from scikit_build_core.build import get_requires_for_build_wheel as asks; \
+		print(*asks(), sep="\n")' > $(VENV)/build-requires.txt
+	$(PIP) install --quiet --constraint constraints.txt --requirement $(VENV)/build-requires.txt
+	$(PIP) install $(if $(wildcard $@),--quiet) --constraint constraints.txt --no-build-isolation \
+		--config-settings build-dir=build/wheel '.[$(1)]'
 	@for stamp in $(2); do touch -r $(VENV)/started $(VENV)/$$stamp; done
 endef
 
