@@ -1,6 +1,6 @@
 # make demo    trains the guide's model on the embedded digits
 # make test    runs the tests
-# make lint    ruff, mypy and the import contracts
+# make lint    ruff, mypy, the import contracts, and that no instruction set's code gets into another's
 # make bench   runs the benchmarks
 # make clean   removes all that these made, .venv too
 #
@@ -32,6 +32,7 @@ lint: $(VENV)/installed-lint
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	PYTHONPATH=src $(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/check_objects.py build/wheel
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks
