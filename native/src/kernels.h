@@ -1,16 +1,17 @@
-// What kernels.cpp defines for each instruction set, in a namespace of that name.
+// What each instruction set offers to the library.
 #pragma once
 
-#include <cstdint>
+#include "abi.h"
 
-#define OSTINATO_DECLARE(isa)             \
-  namespace ostinato::isa {               \
-  const char* name();                     \
-  int64_t team(int64_t threads);          \
-  }
+#define OSTINATO_KERNELS(isa)                           \
+    namespace ostinato::isa {                           \
+    const char* name();                                 \
+    int64_t team(int64_t threads);                      \
+    void sizes(const OstinatoProblem&, OstinatoSizes&); \
+    void forward(const OstinatoProblem&);               \
+    void backward(const OstinatoProblem&);              \
+    }
 
-OSTINATO_DECLARE(plain)
-OSTINATO_DECLARE(avx2)
-OSTINATO_DECLARE(avx512)
-
-#undef OSTINATO_DECLARE
+OSTINATO_KERNELS(plain)
+OSTINATO_KERNELS(avx2)
+OSTINATO_KERNELS(avx512)

@@ -1,43 +1,56 @@
-// The C ABI that Python loads, and the choice of the instruction set it runs in.
-#include <cstdint>
+// What the library exports: each call goes to the kernels of the best instruction set that the processor has.
+#include <pthread.h>
 
 #include "kernels.h"
 
 namespace {
 
 struct Kernels {
-  const char* (*name)();
-  int64_t (*team)(int64_t);
+    const char* (*name)();
+    int64_t (*team)(int64_t);
+    void (*sizes)(const OstinatoProblem&, OstinatoSizes&);
+    void (*forward)(const OstinatoProblem&);
+    void (*backward)(const OstinatoProblem&);
 };
+
+#define OSTINATO_CHOSEN(isa) \
+    { ostinato::isa::name, ostinato::isa::team, ostinato::isa::sizes, ostinato::isa::forward, ostinato::isa::backward }
 
 Kernels choose() {
 #if defined(OSTINATO_HAS_AVX2) || defined(OSTINATO_HAS_AVX512)
-  __builtin_cpu_init();  // this runs before main
+    __builtin_cpu_init();  // this runs before main
 #endif
 #ifdef OSTINATO_HAS_AVX512
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma"))
-    return {ostinato::avx512::name, ostinato::avx512::team};
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma"))
+        return OSTINATO_CHOSEN(avx512);
 #endif
 #ifdef OSTINATO_HAS_AVX2
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    return {ostinato::avx2::name, ostinato::avx2::team};
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return OSTINATO_CHOSEN(avx2);
 #endif
-  return {ostinato::plain::name, ostinato::plain::team};
+    return OSTINATO_CHOSEN(plain);
 }
 
 // Chosen when the library is loaded, so that no call has to look whether it was.
 const Kernels kernels = choose();
 
+// The child of a fork has none of its parent's threads, and would wait for them for ever: it works alone.
+bool forked = false;
+__attribute__((constructor)) void watch_forks() {
+    pthread_atfork(nullptr, nullptr, [] { forked = true; });
+}
+
+OstinatoProblem with_threads_there_are(const OstinatoProblem& given) {
+    OstinatoProblem p = given;
+    if (forked) p.threads = 1;
+    return p;
+}
+
 }  // namespace
 
-#define OSTINATO_EXPORT extern "C" __attribute__((visibility("default")))
-
-// The number of this interface: it changes with every change of a function below. engines/library.py compares it.
-OSTINATO_EXPORT int64_t ostinato_abi(void) { return 1; }
-
-// The instruction set that runs here.
-OSTINATO_EXPORT const char* ostinato_isa(void) { return kernels.name(); }
-
-// How many threads of torch's pool work when `threads` are asked for.
-OSTINATO_EXPORT int64_t ostinato_team(int64_t threads) { return kernels.team(threads); }
+int64_t ostinato_abi(void) { return OSTINATO_ABI; }
+const char* ostinato_isa(void) { return kernels.name(); }
+int64_t ostinato_team(int64_t threads) { return kernels.team(forked ? 1 : threads); }
+void ostinato_sizes(const OstinatoProblem* p, OstinatoSizes* found) { kernels.sizes(*p, *found); }
+void ostinato_forward(const OstinatoProblem* p) { kernels.forward(with_threads_there_are(*p)); }
+void ostinato_backward(const OstinatoProblem* p) { kernels.backward(with_threads_there_are(*p)); }

@@ -19,15 +19,15 @@ namespace {  // each instruction set has a copy of its own
 // all of them.
 template <typename Work>
 void parallel(int64_t threads, const Work& work) {
-  if (threads <= 1) {
-    work(int64_t{0}, int64_t{1});
-    return;
-  }
-  GOMP_parallel(
-      [](void* data) {
-        (*static_cast<const Work*>(data))(int64_t{omp_get_thread_num()}, int64_t{omp_get_num_threads()});
-      },
-      const_cast<void*>(static_cast<const void*>(&work)), static_cast<unsigned>(threads), 0);
+    if (threads <= 1) {
+        work(int64_t{0}, int64_t{1});
+        return;
+    }
+    GOMP_parallel(
+            [](void* data) {
+                (*static_cast<const Work*>(data))(int64_t{omp_get_thread_num()}, int64_t{omp_get_num_threads()});
+            },
+            const_cast<void*>(static_cast<const void*>(&work)), static_cast<unsigned>(threads), 0);
 }
 
 }  // namespace

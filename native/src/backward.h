@@ -1,0 +1,228 @@
+// A recurrence backwards: through the steps, from the last to the first, to the gradients of all slots and of the
+// initial state. Threads share the work as they do forwards.
+#pragma once
+
+#include "cells.h"
+#include "input_gradient.h"
+#include "weight_gradient.h"
+
+namespace ostinato::OSTINATO_ISA {
+
+template <class Cell, class Equation>
+struct Backward {
+    using At = Layout<Cell>;
+    static constexpr int blocks = Cell::blocks, wide = WIDTH * V;
+
+    const OstinatoProblem& p;
+    Equation equation;
+    At at;
+    int64_t threads, parts;  // parts: of the units, a tile's width each
+    float *recurrent, *candidate;   // transposed, in parts
+    float *d_gates, *carried, *dc;  // as gates; (batch, padded units): what goes to the h before past the slots; to c
+    InputGradient<Cell> inputs;
+    WeightGradient<Cell> weights;
+
+    Backward(const OstinatoProblem& p, Equation equation, Parts& saved, Parts& scratch)
+        : p(p), equation(equation), at(p, saved), threads(threads_for<Cell>(p)), parts(divided_up(p.units, wide)),
+          recurrent(scratch.take(parts * at.panels * At::h_floats * wide)),
+          candidate(Cell::resets ? scratch.take(parts * at.panels * At::panel_units * wide) : nullptr),
+          d_gates(p.keep || !Cell::keeps_gates ? scratch.take(at.panels * p.steps * At::panel_floats) : at.gates),
+          carried(scratch.take(p.batch * at.padded_units)),
+          dc(Cell::states == 2 ? scratch.take(p.batch * at.padded_units) : nullptr),
+          inputs(at, d_gates, scratch), weights(at, d_gates, threads, scratch) {}
+
+    void run() {
+        Meeting meeting;
+        parallel(threads, [&](int64_t id, int64_t team) {
+            prepare(id, team);
+            meeting.wait(id, team);
+            if (at.by_units)
+                steps({0, p.batch}, share_of(parts, id, team), [&] { meeting.wait(id, team); });
+            else
+                steps(rows_of(at, id, team), {0, parts}, [] {});
+            meeting.wait(id, team);
+            if (p.d_x) inputs.run(share_of(p.steps, id, team));
+            weights.run(id, team);
+        });
+    }
+
+    void prepare(int64_t id, int64_t team) {
+        const Share mine = share_of(parts, id, team), rows = share_of(p.batch, id, team);
+        pack_transposed<Cell, Cell::h_first, Cell::h_count>(at, p.recurrent, p.units, recurrent, mine);
+        if constexpr (Cell::resets) pack_transposed<Cell, 0, 1>(at, p.recurrent, p.units, candidate, mine);
+        if (p.d_x) inputs.prepare(id, team);
+        for (int64_t row = rows.first; row < rows.end; ++row)
+            for (int64_t unit = 0; unit < at.padded_units; unit += V) {
+                const int64_t left = larger(at.units_from(unit), 0), from = row * p.units + unit;
+                store(carried + row * at.padded_units + unit, p.d_h ? load(p.d_h + from, left) : vec{});
+                if (dc) store(dc + row * at.padded_units + unit, p.d_c ? load(p.d_c + from, left) : vec{});
+            }
+    }
+
+    template <class Wait>
+    void steps(Share rows, Share mine, Wait wait) {
+        int64_t after = 0, entry_after = p.steps;  // how many rows have the step after, and its first entry
+        for (int64_t t = p.time - 1; t >= 0; --t) {
+            const int64_t count = at.count(t), entry = entry_after - count;
+            const Step step{t, entry, t ? entry - at.count(t - 1) : 0};
+            const int64_t lasting = smaller(rows.end, after), end = smaller(rows.end, count);
+            for (int64_t part = mine.first; part < mine.end; ++part) {
+                for_tiles(rows.first, lasting, [&](auto tall, int64_t row) {
+                    Tile<tall.value, WIDTH> tile;
+                    through_slots(tile, part, entry_after, row);
+                    alignas(64) float sums[TILE_FLOATS];
+                    tile.put(sums);
+                    for (int r = 0; r < tall.value; ++r) points<false>(sums + r * wide, part, step, row + r);
+                });
+                for (int64_t row = larger(rows.first, after); row < end; ++row) points<true>(nullptr, part, step, row);
+            }
+            if constexpr (Cell::resets)
+                for (int64_t part = mine.first; part < mine.end; ++part)
+                    for_tiles(rows.first, end, [&](auto tall, int64_t row) { through_reset<tall.value>(part, step, row); });
+            wait();
+            after = count;
+            entry_after = entry;
+        }
+        if (!p.d_h0 && !p.d_c0) return;
+        for (int64_t part = mine.first; part < mine.end; ++part) {
+            for_tiles(rows.first, smaller(rows.end, after),
+                      [&](auto tall, int64_t row) { initial<tall.value>(part, row); });
+            for (int64_t row = larger(rows.first, after); row < rows.end; ++row) initial_without_step(part, row);
+        }
+    }
+
+    // Of the gradient of h what comes through the slots of the step after, whose first entry is given.
+    template <int Tall>
+    INLINE void through_slots(Tile<Tall, WIDTH>& tile, int64_t part, int64_t entry, int64_t row) {
+        tile.clear();
+        if (p.h_mask) return through_masked_slots(tile, part, entry, row);
+        const float* packed = recurrent + part * at.panels * At::h_floats * wide;
+        for (int64_t panel = 0; panel < at.panels; ++panel, packed += At::h_floats * wide)
+            add(tile, Rows{at.gates_at(d_gates, panel, entry + row) + Cell::h_first * V, At::panel_floats}, packed,
+                At::h_floats);
+    }
+
+    template <int Tall>
+    INLINE void add(Tile<Tall, WIDTH>& tile, Rows rows, const float* packed, int64_t depth) {
+        if constexpr (Tall <= 2)
+            if (at.few) return multiply_split<0, WIDTH>(tile, rows, packed, wide, depth);
+        multiply<0, WIDTH>(tile, rows, packed, wide, depth);
+    }
+
+    template <int Tall>
+    __attribute__((noinline)) void through_masked_slots(Tile<Tall, WIDTH>& tile, int64_t part, int64_t entry, int64_t row) {
+        const float* packed = recurrent + part * at.panels * At::h_floats * wide;
+        for (int slot = 0; slot < Cell::h_count; ++slot) {
+            Tile<Tall, WIDTH> of_slot;
+            of_slot.clear();
+            for (int64_t panel = 0; panel < at.panels; ++panel)
+                for (int block = 0; block < blocks; ++block) {
+                    const int64_t from = (block * Cell::slots + Cell::h_first + slot) * V;
+                    const int64_t depth = panel * At::h_floats + (block * Cell::h_count + slot) * V;
+                    multiply<0, WIDTH>(of_slot, Rows{at.gates_at(d_gates, panel, entry + row) + from, At::panel_floats},
+                                       packed + depth * wide, wide, V);
+                }
+            const int64_t gate = Cell::gate_of(Cell::h_first + slot);
+            tile.for_each([&](vec& sum, int r, int v) {
+                sum += of_slot.sum[r][v] * mask(gate, row + r, part * wide + v * V);
+            });
+        }
+    }
+
+    INLINE vec mask(int64_t gate, int64_t row, int64_t unit) const {
+        return load(p.h_mask + (gate * p.batch + row) * p.units + unit, larger(at.units_from(unit), 0));
+    }
+
+    // From the gradients of a row's h, as far as they come through slots, to those of the slots of a step. Where the step
+    // is the row's last, the gradients are in `carried`.
+    template <bool Last>
+    void points(const float* sums, int64_t part, Step step, int64_t row) {
+        for (int v = 0; v < WIDTH; ++v) {
+            const int64_t unit = (part * WIDTH + v) * V, left = at.units_from(unit);
+            if (unit >= at.padded_units) return;
+            float* to = slots(step, row, unit);
+            if (left <= 0) {
+                for (int slot = 0; slot < Cell::slots; ++slot) store(to + slot * V, vec{});
+                continue;
+            }
+            vec dh = Last ? vec{} : load(sums + v * V);
+            float* past = carried + row * at.padded_units + unit;
+            if (Last || Cell::carries) dh += load(past);
+            if (p.d_outputs)
+                dh += load_apart(p.d_outputs + step.t * p.d_time + at.sample(row) * p.d_batch + unit * p.d_unit, p.d_unit,
+                                 left);
+            float* dc_at = dc ? dc + row * at.padded_units + unit : nullptr;
+            const vec direct = equation.backward(dh, dc_at, place(step, row, unit, left), to);
+            if (Cell::carries) store(past, direct);
+        }
+    }
+
+    // Through r * h, once the gradients of the candidates of all units are there.
+    template <int Tall>
+    void through_reset(int64_t part, Step step, int64_t row) {
+        Tile<Tall, WIDTH> tile;
+        tile.clear();
+        const float* packed = candidate + part * at.panels * At::panel_units * wide;
+        for (int64_t panel = 0; panel < at.panels; ++panel, packed += At::panel_units * wide)
+            add(tile, Rows{at.gates_at(d_gates, panel, step.entry + row), At::panel_floats}, packed, At::panel_units);
+        alignas(64) float sums[TILE_FLOATS];
+        tile.put(sums);
+        for (int r = 0; r < Tall; ++r) reset_points(sums + r * wide, part, step, row + r);
+    }
+
+    void reset_points(const float* sums, int64_t part, Step step, int64_t row) {
+        for (int v = 0; v < WIDTH; ++v) {
+            const int64_t unit = (part * WIDTH + v) * V, left = at.units_from(unit);
+            if (left <= 0) return;
+            vec d = load(sums + v * V);
+            if (p.h_mask) d *= mask(2, row, unit);
+            float* past = carried + row * at.padded_units + unit;
+            if constexpr (Cell::resets)
+                store(past, load(past) + equation.reset_backward(d, place(step, row, unit, left), slots(step, row, unit)));
+        }
+    }
+
+    INLINE float* slots(Step step, int64_t row, int64_t unit) const {
+        const int64_t vector = unit / V;
+        return at.gates_at(d_gates, vector / blocks, step.entry + row) + vector % blocks * Cell::slots * V;
+    }
+
+    INLINE Place place(Step step, int64_t row, int64_t unit, int64_t left) const {
+        const States<Cell> states(at, step, row);
+        Place found{left, states.h_before + unit, nullptr, states.h + unit, nullptr, nullptr};
+        if (at.gates) found.gates = at.gates + (slots(step, row, unit) - d_gates);
+        if (Cell::states == 2) {
+            found.c_before = states.c_before + unit;
+            found.c = states.c + unit;
+        }
+        return found;
+    }
+
+    template <int Tall>
+    void initial(int64_t part, int64_t row) {
+        Tile<Tall, WIDTH> tile;
+        through_slots(tile, part, 0, row);
+        alignas(64) float sums[TILE_FLOATS];
+        tile.put(sums);
+        for (int r = 0; r < Tall; ++r)
+            for (int v = 0; v < WIDTH; ++v) {
+                const int64_t unit = part * wide + v * V, left = at.units_from(unit);
+                const int64_t from = (row + r) * at.padded_units + unit, to = (row + r) * p.units + unit;
+                if (left <= 0) break;
+                const vec d = load(sums + (r * WIDTH + v) * V);
+                if (p.d_h0) store(p.d_h0 + to, Cell::carries ? d + load(carried + from) : d, left);
+                if (p.d_c0) store(p.d_c0 + to, load(dc + from), left);
+            }
+    }
+
+    // The final state was the initial one.
+    void initial_without_step(int64_t part, int64_t row) {
+        for (int64_t unit = part * wide; unit < smaller((part + 1) * wide, p.units); ++unit) {
+            const int64_t at = row * p.units + unit;
+            if (p.d_h0) p.d_h0[at] = p.d_h ? p.d_h[at] : 0.0f;
+            if (p.d_c0) p.d_c0[at] = p.d_c ? p.d_c[at] : 0.0f;
+        }
+    }
+};
+
+}  // namespace ostinato::OSTINATO_ISA

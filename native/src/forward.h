@@ -1,0 +1,216 @@
+// A recurrence forwards.
+//
+// A thread takes some of the rows through all steps, so that threads wait for one another once, when the weights are
+// packed. Of batches too small for that it takes some of the units, and waits at each step.
+#pragma once
+
+#include "cells.h"
+#include "projection.h"
+
+namespace ostinato::OSTINATO_ISA {
+
+template <class Cell, class Equation>
+struct Forward {
+    using At = Layout<Cell>;
+    static constexpr int blocks = Cell::blocks;
+
+    const OstinatoProblem& p;
+    Equation equation;
+    At at;
+    Projection<Cell> projection;
+    float* recurrent;
+    float* resets;  // gates of the latest step, [panel][row][slot][V], where no gates are kept
+
+    Forward(const OstinatoProblem& p, Equation equation, Parts& saved, Parts& scratch)
+        : p(p), equation(equation), at(p, saved), projection(at, scratch) {
+        recurrent = scratch.take(at.panels * p.units * (At::h_floats + (Cell::resets ? At::panel_units : 0)));
+        resets = Cell::resets && !p.training ? scratch.take(at.panels * p.batch * At::panel_floats) : nullptr;
+    }
+
+    void run() {
+        Meeting meeting;
+        parallel(threads_for<Cell>(p), [&](int64_t id, int64_t threads) {
+            prepare(id, threads);
+            meeting.wait(id, threads);
+            if (at.projected) {
+                projection.project(share_of(p.steps, id, threads));
+                meeting.wait(id, threads);
+            }
+            if (at.by_units)
+                steps({0, p.batch}, share_of(at.panels, id, threads), [&] { meeting.wait(id, threads); }, id == 0);
+            else
+                steps(rows_of(at, id, threads), {0, at.panels}, [] {}, true);
+        });
+    }
+
+    void prepare(int64_t id, int64_t threads) {
+        const Share panels = share_of(at.panels, id, threads), rows = share_of(p.batch, id, threads);
+        projection.prepare(id, threads);
+        pack<Cell, Cell::h_first, Cell::h_count>(at, p.recurrent, p.units, recurrent, panels);
+        if constexpr (Cell::resets) pack<Cell, 0, 1>(at, p.recurrent, p.units, candidate(0), panels);
+        if (Cell::states == 2)
+            for (int64_t row = rows.first; row < rows.end; ++row)
+                for (int64_t unit = 0; unit < at.padded_units; unit += V)
+                    store(at.cells + row * at.padded_units + unit,
+                          load(p.c0 + row * p.units + unit, larger(at.units_from(unit), 0)));
+    }
+
+    float* candidate(int64_t panel) const {
+        return recurrent + at.panels * p.units * At::h_floats + panel * p.units * At::panel_units;
+    }
+
+    template <class Wait>
+    void steps(Share rows, Share panels, Wait wait, bool finishes) {
+        if (finishes) finish_without_step(rows);
+        Step step{0, 0, 0};
+        for (; step.t < p.time; ++step.t) {
+            const int64_t count = at.count(step.t), end = smaller(rows.end, count);
+            if (end <= rows.first) return;
+            if (!at.projected)
+                for (int64_t row = rows.first; row < end; ++row) projection.copy_input(step.t, step.entry + row, row);
+            if (p.h_mask)
+                for (int64_t row = rows.first; row < end; ++row) drop(step, row);
+            for (int64_t panel = panels.first; panel < panels.end; ++panel)
+                for_tiles(rows.first, end, [&](auto tall, int64_t row) { first_slots<tall.value>(panel, step, row); });
+            if constexpr (Cell::resets)
+                for (int64_t panel = panels.first; panel < panels.end; ++panel)
+                    for_tiles(rows.first, end, [&](auto tall, int64_t row) { late_slot<tall.value>(panel, step, row); });
+            wait();
+            const int64_t lasting = step.t + 1 < p.time ? at.count(step.t + 1) : 0;
+            if (finishes)
+                for (int64_t row = larger(rows.first, lasting); row < end; ++row) finish(step, row);
+            step.before = step.entry;
+            step.entry += count;
+        }
+    }
+
+    // All slots of a tile, but a candidate that waits for the others.
+    template <int Tall>
+    void first_slots(int64_t panel, Step step, int64_t row) {
+        constexpr int first = Cell::h_first * blocks, count = Cell::h_count * blocks;
+        Tile<Tall, At::width> tile;
+        begin(tile, panel, step, row);
+        const float* weights = recurrent + panel * p.units * At::h_floats;
+        if (p.h_mask) {
+            const Rows rows{at.masked_at(step.entry + row, row), at.h_apart};
+            multiply<first, count>(tile, Apart<Rows, blocks>{rows, at.masks_apart()}, weights, At::h_floats, p.units);
+        } else {
+            const States<Cell> states(at, step, row);
+            add<first, count>(tile, Rows{states.h_before, states.h_before_apart}, weights, At::h_floats);
+        }
+        alignas(64) float sums[TILE_FLOATS];
+        tile.put(sums);
+        for (int r = 0; r < Tall; ++r) finish_row(sums + r * At::panel_floats, panel, step, row + r);
+    }
+
+    template <int Tall>
+    void late_slot(int64_t panel, Step step, int64_t row) {
+        Tile<Tall, At::width> tile;
+        begin(tile, panel, step, row);
+        add<0, 1>(tile, Rows{at.reset_at(step.entry + row, row), at.h_apart}, candidate(panel), At::panel_units);
+        alignas(64) float sums[TILE_FLOATS];
+        tile.put(sums);
+        for (int r = 0; r < Tall; ++r) finish_late(sums + r * At::panel_floats, panel, step, row + r);
+    }
+
+    template <int Tall>
+    INLINE void begin(Tile<Tall, At::width>& tile, int64_t panel, Step step, int64_t row) {
+        if (at.projected)
+            projection.take(tile, panel, step.entry + row);
+        else
+            projection.add(tile, panel, at.x_at(step.entry + row, row));
+    }
+
+    template <int First, int Count, int Tall>
+    INLINE void add(Tile<Tall, At::width>& tile, Rows rows, const float* weights, int64_t apart) {
+        if constexpr (Tall <= 2)
+            if (at.few) return multiply_split<First, Count>(tile, rows, weights, apart, p.units);
+        multiply<First, Count>(tile, rows, weights, apart, p.units);
+    }
+
+    // From the sums of a row in a panel to its new states.
+    INLINE void finish_row(const float* sums, int64_t panel, Step step, int64_t row) {
+        for_blocks(panel, step, row, [&](int block, int64_t unit, const Place& place, const States<Cell>& states) {
+            vec slots[Cell::slots];
+#pragma GCC unroll 8
+            for (int slot = 0; slot < Cell::slots; ++slot) slots[slot] = load(sums + (block * Cell::slots + slot) * V);
+            if constexpr (Cell::resets) {
+                vec reset = equation.reset(slots, place);
+                if (p.h_mask) reset *= load(p.h_mask + (2 * p.batch + row) * p.units + unit, place.left);
+                store(at.reset_at(step.entry + row, row) + unit, reset, place.left);
+            } else {
+                finish_vector(step, row, unit, equation.forward(slots, place), place.left, states);
+            }
+        });
+    }
+
+    INLINE void finish_late(const float* sums, int64_t panel, Step step, int64_t row) {
+        if constexpr (Cell::resets)
+            for_blocks(panel, step, row, [&](int, int64_t unit, const Place& place, const States<Cell>& states) {
+                const vec candidate = load(sums);
+                finish_vector(step, row, unit, equation.forward(&candidate, place), place.left, states);
+            });
+    }
+
+    // Call `work(block, unit, place, states)` for each vector of units of a row in a panel.
+    template <class Work>
+    INLINE void for_blocks(int64_t panel, Step step, int64_t row, Work work) {
+        const States<Cell> states(at, step, row);
+        float* gates = nullptr;
+        if (at.gates) gates = at.gates_at(at.gates, panel, step.entry + row);
+        if (resets) gates = resets + (panel * p.batch + row) * At::panel_floats;
+        for (int block = 0; block < blocks; ++block) {
+            const int64_t unit = (panel * blocks + block) * V, left = at.units_from(unit);
+            if (left <= 0) break;
+            Place place{left, states.h_before + unit, nullptr, nullptr, nullptr, nullptr};
+            if (gates) place.gates = gates + block * Cell::slots * V;
+            if (Cell::states == 2) {
+                place.c_before = states.c_before + unit;
+                place.c = states.c + unit;
+            }
+            work(block, unit, place, states);
+        }
+    }
+
+    INLINE void finish_vector(Step step, int64_t row, int64_t unit, vec h, int64_t left, const States<Cell>& states) {
+        store(states.h + unit, h, left);
+        if (p.outputs) store(p.outputs + (step.t * p.batch + at.sample(row)) * p.units + unit, h, left);
+    }
+
+    // The states of a row before a step, times their dropout masks.
+    void drop(Step step, int64_t row) {
+        const float* h = States<Cell>(at, step, row).h_before;
+        for (int gate = 0; gate < Cell::gates; ++gate)
+            for (int64_t unit = 0; unit < p.units; unit += V) {
+                const int64_t left = at.units_from(unit);
+                const vec kept = load(p.h_mask + (gate * p.batch + row) * p.units + unit, left);
+                store(at.masked_at(step.entry + row, row) + gate * at.masks_apart() + unit, load(h + unit, left) * kept,
+                      left);
+            }
+    }
+
+    // -- the end of a row --------------------------------------------------------------------------------------------
+
+    void finish(Step step, int64_t row) {
+        const States<Cell> states(at, step, row);
+        for (int64_t unit = 0; unit < p.units; unit += V) {
+            const int64_t left = at.units_from(unit), to = row * p.units + unit;
+            const vec h = load(states.h + unit, left);
+            store(p.h_n + to, h, left);
+            store(p.last + to, h, left);
+            if (Cell::states == 2) store(p.c_n + to, load(states.c + unit), left);
+        }
+    }
+
+    // It keeps its state.
+    void finish_without_step(Share rows) {
+        const int64_t with_step = p.time > 0 ? at.count(0) : 0;
+        for (int64_t i = larger(rows.first, with_step) * p.units; i < rows.end * p.units; ++i) {
+            p.h_n[i] = p.h0[i];
+            p.last[i] = 0.0f;
+            if (Cell::states == 2) p.c_n[i] = p.c0[i];
+        }
+    }
+};
+
+}  // namespace ostinato::OSTINATO_ISA

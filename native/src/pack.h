@@ -1,0 +1,71 @@
+// Weights laid out as the microkernel reads them.
+#pragma once
+
+#include "layout.h"
+#include "team.h"
+
+namespace ostinato::OSTINATO_ISA {
+
+// [panel][row][block][slot][V] of weights (rows, gates * units): `Count` slots from `First` on. Units that there are
+// not are zeros.
+template <class Cell, int First, int Count>
+void pack(const Layout<Cell>& at, const float* weights, int64_t rows, float* packed, Share panels) {
+    constexpr int units = Layout<Cell>::panel_units, width = Count * units;
+    const int64_t step = Cell::gates * at.p.units;
+    for (int64_t panel = panels.first; panel < panels.end; ++panel)
+        for (int64_t row = 0; row < rows; ++row) {
+            float* to = packed + (panel * rows + row) * width;
+            for (int block = 0; block < Cell::blocks; ++block) {
+                const int64_t unit = panel * units + block * V;
+                for (int s = 0; s < Count; ++s, to += V) {
+                    const int64_t left = at.units_from(unit);
+                    const float* from = weights + row * step + Cell::gate_of(First + s) * at.p.units + unit;
+                    store(to, load(from, larger(left, 0)));
+                }
+            }
+        }
+}
+
+// [part][panel][block][slot][V][WIDTH V] of weights (rows, gates * units): transposed, a part for each WIDTH V of the
+// rows. It takes a panel's gradients to those of what was multiplied with the weights.
+template <class Cell, int First, int Count>
+void pack_transposed(const Layout<Cell>& at, const float* weights, int64_t rows, float* packed, Share parts) {
+    constexpr int units = Layout<Cell>::panel_units, wide = WIDTH * V;
+    const int64_t step = Cell::gates * at.p.units;
+    const int64_t depth = at.panels * Count * units;
+    for (int64_t part = parts.first; part < parts.end; ++part)
+        for (int64_t panel = 0; panel < at.panels; ++panel)
+            for (int block = 0; block < Cell::blocks; ++block)
+                for (int s = 0; s < Count; ++s) {
+                    const int64_t unit = panel * units + block * V;
+                    const int64_t left = smaller(larger(at.units_from(unit), 0), V);
+                    const float* from = weights + Cell::gate_of(First + s) * at.p.units + unit;
+                    float* to = packed + (part * depth + (panel * Cell::blocks + block) * Count * V + s * V) * wide;
+                    for (int64_t i = 0; i < wide; ++i) {
+                        const int64_t row = part * wide + i;
+                        const bool there = row < rows;
+                        for (int64_t j = 0; j < V; ++j)
+                            to[j * wide + i] = there && j < left ? from[row * step + j] : 0.0f;
+                    }
+                }
+}
+
+// [panel][block][slot][V] of biases (gates * units); null ones are zeros.
+template <class Cell>
+void pack_bias(const Layout<Cell>& at, float* packed) {
+    const OstinatoProblem& p = at.p;
+    for (int64_t panel = 0; panel < at.panels; ++panel)
+        for (int block = 0; block < Cell::blocks; ++block)
+            for (int s = 0; s < Cell::slots; ++s, packed += V) {
+                const int64_t unit = panel * Layout<Cell>::panel_units + block * V;
+                const int64_t left = at.units_from(unit), from = Cell::gate_of(s) * p.units + unit;
+                const bool of_x = s >= Cell::x_first && s < Cell::x_first + Cell::x_count;
+                const bool of_h = s >= Cell::h_first && s < Cell::h_first + Cell::h_count;
+                vec sum{};
+                if (p.bias && of_x && left > 0) sum += load(p.bias + from, left);
+                if (p.recurrent_bias && of_h && left > 0) sum += load(p.recurrent_bias + from, left);
+                store(packed, sum);
+            }
+}
+
+}  // namespace ostinato::OSTINATO_ISA
