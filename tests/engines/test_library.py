@@ -80,18 +80,17 @@ def test_it_needs_nothing_but_the_c_library(installed):
 
 
 WITHOUT_TORCH = """
-import importlib.util, sys, types
-sys.modules["torch"] = types.ModuleType("torch")
-spec = importlib.util.spec_from_file_location("library", {file!r})
-sys.modules["library"] = module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-print(module.open_library({path!r}))
+import ctypes
+try:
+    ctypes.CDLL({path!r})
+except OSError as error:
+    print(error)
 """
 
 
-def test_unresolved_symbols_are_a_reason(installed):
-    said = run(WITHOUT_TORCH.format(file=library.__file__, path=installed.path))
-    assert re.match("cannot load its library: .*undefined symbol: (GOMP|omp)_", said)
+def test_without_torch_its_openmp_is_missing(installed):
+    said = run(WITHOUT_TORCH.format(path=installed.path))
+    assert re.search("undefined symbol: (GOMP|omp)_", said)
 
 
 def test_another_interface_is_a_reason(installed, monkeypatch):
@@ -103,7 +102,7 @@ def test_another_interface_is_a_reason(installed, monkeypatch):
 
 
 def test_a_missing_function_is_a_reason(installed, monkeypatch):
-    monkeypatch.setitem(library._SIGNATURES, "ostinato_nothing", (None, ()))
+    monkeypatch.setitem(library.SIGNATURES, "ostinato_nothing", (None, ()))
     assert re.match("needs a library of ostinato's: .*undefined symbol: ostinato_nothing", open_library(installed.path))
 
 

@@ -12,21 +12,14 @@ import os
 import sys
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import torch  # noqa: F401  (for its OpenMP)
 
-ABI = 1
-"""The number of the library's interface that this file is written for; `ostinato_abi` in native/src/library.cpp."""
+from ostinato.engines.interface import ABI, SIGNATURES
 
 NAME = "libostinato_native.so"
 VARIABLE = "OSTINATO_NATIVE_LIBRARY"
 """The environment variable that may name another file, read once: one just compiled, or one with sanitizers."""
-
-_SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "ostinato_isa": (ctypes.c_char_p, ()),
-    "ostinato_team": (ctypes.c_int64, (ctypes.c_int64,)),
-}
 
 
 @dataclass(frozen=True)
@@ -65,6 +58,18 @@ def load() -> Library | None:
     return found if isinstance(found, Library) else None
 
 
+def functions() -> ctypes.CDLL:
+    """The library's functions. Raises RuntimeError where there is no library, which an engine refuses to run without.
+
+    >>> load() is None or functions().ostinato_abi()
+    1
+    """
+    found = _found()
+    if isinstance(found, str):
+        raise RuntimeError(f"the native library is not there: {found}.")
+    return found.functions
+
+
 def absent() -> str | None:
     """Why `load` returns None, in words for `explain`; None where there is a library.
 
@@ -90,7 +95,7 @@ def open_library(path: str) -> Library | str:
         abi.restype = ctypes.c_int64
         if abi() != ABI:
             return f"needs a library with interface {ABI}; {path} has {abi()}. Install ostinato again"
-        for name, (result, arguments) in _SIGNATURES.items():
+        for name, (result, arguments) in SIGNATURES.items():
             function = getattr(functions, name)
             function.restype, function.argtypes = result, arguments
     except AttributeError as error:

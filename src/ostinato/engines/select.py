@@ -10,12 +10,13 @@ from typing import NamedTuple
 
 from ostinato.engines.aten import ATEN
 from ostinato.engines.base import Engine
+from ostinato.engines.native import NATIVE
 from ostinato.engines.reference import REFERENCE
 from ostinato.engines.spec import Spec, is_empty
 from ostinato.errors import nearest
 from ostinato.recurrence.base import Problem
 
-ENGINES: tuple[Engine, ...] = (ATEN, REFERENCE)
+ENGINES: tuple[Engine, ...] = (NATIVE, ATEN, REFERENCE)
 """Fastest first. The last one takes everything."""
 
 

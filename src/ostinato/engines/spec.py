@@ -17,7 +17,8 @@ class Spec(NamedTuple):
     kind: the recurrence's class; options: its `options()`; widths: the shape of one step of each input and of each
     state, without batch; lengths: rows end at lengths of their own; gradients: autograd records; transformed: a
     `torch.func` transform or forward-mode AD is active, under which only operations that torch itself differentiates
-    are right; autocast: the dtype of `torch.autocast`, if it is on; cudnn: whether cuDNN is asked for, or ruled out.
+    are right; autocast: the dtype of `torch.autocast`, if it is on; cudnn: whether cuDNN is asked for, or ruled out;
+    learned_masks: autograd records what becomes of dropout masks, too.
     """
 
     kind: type[Recurrence]
@@ -32,6 +33,7 @@ class Spec(NamedTuple):
     transformed: bool
     autocast: torch.dtype | None = None
     cudnn: bool | None = None
+    learned_masks: bool = False
 
     @property
     def recurrence(self) -> str:
@@ -49,6 +51,7 @@ class Spec(NamedTuple):
         what += ["lengths"] * self.lengths + ["reverse"] * self.reverse
         what += ["with gradients" if self.gradients else "inference"]
         what += ["under a torch.func transform or forward-mode AD"] * self.transformed
+        what += ["with gradients of dropout masks"] * self.learned_masks
         what += [f"autocast to {str(self.autocast).removeprefix('torch.')}"] * (self.autocast is not None)
         return ", ".join(what)
 
@@ -81,6 +84,7 @@ def spec_of(problem: Problem) -> Spec:
         widths = [x.shape[2:] for x in leaves]
     widths += [h.shape[1:] for h in flatten(problem.state)]
     device = "cpu" if first.is_cpu else first.device.type
+    records = gradients(problem)
     return Spec(
         type(recurrence),
         recurrence.options(),
@@ -90,11 +94,20 @@ def spec_of(problem: Problem) -> Spec:
         problem.lengths is not None,
         problem.reverse,
         problem.sequences,
-        gradients(problem),
+        records,
         transformed(),
         autocast(device) if torch._C._is_any_autocast_enabled() else None,
         problem.cudnn,
+        records and _learns_masks(recurrence),
     )
+
+
+def _learns_masks(recurrence: Recurrence) -> bool:
+    """Whether a dropout mask, given by who calls an engine directly, wants a gradient."""
+    for mask in (getattr(recurrence, "dropout", None), getattr(recurrence, "recurrent_dropout", None)):
+        if mask is not None and mask.requires_grad:
+            return True
+    return False
 
 
 def autocast(device: str) -> torch.dtype | None:
