@@ -79,8 +79,10 @@ NATIVE = NativeEngine()
 
 
 class Rows(NamedTuple):
-    """Rows that end early, the longest first: `(batch,)` which row of the caller each is, and its length; and the way
-    back; `(time,)` how many have that step; how many steps there are in all.
+    """Rows that end early, the longest first.
+
+    order, back: `(batch,)`, which of the caller's rows each is, and the other way round; lengths: `(batch,)`; counts:
+    `(time,)`, how many rows have that step; steps: how many there are in all.
     """
 
     order: Tensor
