@@ -42,7 +42,8 @@ struct OstinatoProblem {
     const float *x_mask, *h_mask;         // dropout: (x_masks, batch, features), (gates, batch, units), by row
     int64_t x_masks;                      // how many: one for all gates, or one for each
 
-    float* outputs;             // (time, batch, units), in the order of processing; null: only the last are wanted
+    float* outputs;             // of time, batch, units, in the order of processing; null: only the last are wanted
+    int64_t y_time, y_batch;    // strides of outputs, in floats; units lie side by side
     float *last, *h_n, *c_n;    // (batch, units), by row; last: zeros where a row has no step
     float *saved, *scratch;     // of the sizes that ostinato_sizes gives
 

@@ -174,7 +174,7 @@ struct Forward {
 
     INLINE void finish_vector(Step step, int64_t row, int64_t unit, vec h, int64_t left, const States<Cell>& states) {
         store(states.h + unit, h, left);
-        if (p.outputs) store(p.outputs + (step.t * p.batch + at.sample(row)) * p.units + unit, h, left);
+        if (p.outputs) store(p.outputs + step.t * p.y_time + at.sample(row) * p.y_batch + unit, h, left);
     }
 
     // The states of a row before a step, times their dropout masks.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -134,7 +135,7 @@ class Run(NamedTuple):
         if d_last is not None:
             d_h = d_last if d_h is None else d_h + d_last
         states = [_ordered(each, rows) for each in (d_h, *d_c)]
-        found = _Gradients(problem)
+        found = _Gradients(problem, rows)
         c = self.c.copy()
         c.keep = torch._C._autograd._get_current_graph_task_keep_graph()
         c.d_h = address(states[0])
@@ -150,9 +151,10 @@ class Run(NamedTuple):
 class _Gradients:
     """Memory for the gradients that are wanted."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, rows: Rows | None) -> None:
         recurrence: Any = problem.recurrence
-        self.inputs = self._of_inputs(problem)
+        inputs = problem.inputs
+        self.inputs = _like_inputs(inputs, inputs.shape[2], rows) if inputs.requires_grad else None
         self.state = [self._like(each) for each in problem.state]
         weights = recurrence.kernel, recurrence.recurrent_kernel, recurrence.bias
         self.kernel, self.recurrent, self.bias = (self._like(each) for each in weights)
@@ -162,18 +164,6 @@ class _Gradients:
         if tensor is None or not tensor.requires_grad:
             return None
         return tensor.new_empty(tensor.shape)
-
-    @staticmethod
-    def _of_inputs(problem: Problem) -> Tensor | None:
-        inputs = problem.inputs
-        if not inputs.requires_grad:
-            return None
-        time, batch, features = inputs.shape
-        if inputs.stride(0) < inputs.stride(1):  # batch-major, seen time-major: so may be what comes before
-            found = inputs.new_empty((batch, time, features)).transpose(0, 1)
-        else:
-            found = inputs.new_empty((time, batch, features))
-        return found if problem.lengths is None else found.zero_()
 
     def enter(self, c: CProblem) -> None:
         """Tell the kernels where to write."""
@@ -206,9 +196,7 @@ def _begun(problem: Problem) -> Run:
     bias = None if recurrence.bias is None else recurrence.bias.contiguous()
     x_mask, h_mask = _ordered(recurrence.dropout, rows), _ordered(recurrence.recurrent_dropout, rows)
     units = recurrent.shape[0]
-    outputs = inputs.new_empty((time, batch, units)) if problem.sequences else None
-    if outputs is not None and rows is not None:
-        outputs.zero_()
+    outputs = _like_inputs(inputs, units, rows) if problem.sequences else None
     results = tuple(inputs.new_empty((batch, units)) for _ in range(1 + len(state)))
     c = CProblem(
         cell=_CELLS[type(recurrence)].number,
@@ -236,6 +224,8 @@ def _begun(problem: Problem) -> Run:
         reset_before=not getattr(recurrence, "reset_after", True),
     )
     c.x_time, c.x_batch, c.x_feature = inputs.stride()
+    if outputs is not None:
+        c.y_time, c.y_batch, _ = outputs.stride()
     if bias is not None and bias.dim() == 2:
         c.recurrent_bias = bias[1].data_ptr()
     if len(state) > 1:
@@ -248,11 +238,40 @@ def _begun(problem: Problem) -> Run:
     return Run(problem, c, rows, outputs, results, (kernel, recurrent, bias, x_mask, h_mask, saved, *state))
 
 
-def _called(function: Any, c: CProblem, scratch: int) -> None:
-    """Call a kernel with that many floats for itself."""
-    own = torch.empty(scratch, dtype=torch.float32, device="cpu")
-    c.scratch = own.data_ptr()
+class _Scratch(threading.local):
+    """Memory that kernels need while they run; each thread keeps its own from one run to the next."""
+
+    memory: Tensor | None = None
+
+    def of(self, floats: int) -> Tensor:
+        """So many floats at least, of any value."""
+        kept = self.memory
+        if kept is not None and kept.numel() >= floats:
+            return kept
+        memory = torch.empty(floats, dtype=torch.float32, device="cpu")
+        if floats <= _KEPT:
+            self.memory = memory
+        return memory
+
+
+_KEPT = 1 << 24  # floats, 64 MB
+_SCRATCH = _Scratch()
+
+
+def _called(function: Any, c: CProblem, floats: int) -> None:
+    """Call a kernel, with memory of its own."""
+    scratch = _SCRATCH.of(floats)
+    c.scratch = scratch.data_ptr()
     function(ctypes.byref(c))
+
+
+def _like_inputs(inputs: Tensor, width: int, rows: Rows | None) -> Tensor:
+    """`(time, batch, width)`, with rows or steps side by side as the inputs have them; zeros if rows end early."""
+    time, batch, _ = inputs.shape
+    new = inputs.new_empty if rows is None else inputs.new_zeros
+    if inputs.stride(0) < inputs.stride(1):
+        return new((batch, time, width)).transpose(0, 1)
+    return new((time, batch, width))
 
 
 def _ordered(tensor: Tensor | None, rows: Rows | None) -> Tensor | None:
