@@ -44,6 +44,9 @@ def problem(
 ) -> Problem:
     """A problem with weights, inputs and initial state drawn from a seed.
 
+    Matrices are as large as initializers make them: with larger ones a recurrence is chaotic, and what differs by a
+    rounding at one step differs by anything a few steps later.
+
     dropout: None, "shared" (one mask for all gates) or "gates" (one for each); fields: of the Problem.
     """
     draw = np.random.default_rng(seed)
@@ -54,6 +57,10 @@ def problem(
     def normal(*shape: int) -> Tensor:
         return torch.tensor(draw.normal(size=shape), dtype=dtype).requires_grad_(requires_grad)
 
+    def matrix(rows: int, columns: int) -> Tensor:
+        values = draw.normal(size=(rows, columns)) / np.sqrt(max(rows, 1))
+        return torch.tensor(values, dtype=dtype).requires_grad_(requires_grad)
+
     def kept(*shape: int) -> Tensor:
         return torch.tensor((draw.random(shape) < 0.7) / 0.7, dtype=dtype)
 
@@ -63,8 +70,8 @@ def problem(
         options = {**options, "recurrent_activation": KNOWN[recurrent_activation]}
     twice = kind == "gru" and options["reset_after"]
     recurrence = cls(
-        normal(features, gates * units),
-        normal(units, gates * units),
+        matrix(features, gates * units),
+        matrix(units, gates * units),
         (normal(2, gates * units) if twice else normal(gates * units)) if bias else None,
         kept(*lead, features) if dropout else None,
         kept(*recurrent_lead, units) if recurrent_dropout else None,
