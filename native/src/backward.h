@@ -137,6 +137,9 @@ struct Backward {
     // is the row's last, the gradients are in `carried`.
     template <bool Last>
     void points(const float* sums, int64_t part, Step step, int64_t row) {
+        const States<Cell> states(at, step, row);
+        const float* d_outputs = p.d_outputs;
+        if (d_outputs) d_outputs += step.t * p.d_time + at.sample(row) * p.d_batch;
         for (int v = 0; v < WIDTH; ++v) {
             const int64_t unit = (part * WIDTH + v) * V, left = at.units_from(unit);
             if (unit >= at.padded_units) return;
@@ -145,15 +148,12 @@ struct Backward {
                 for (int slot = 0; slot < Cell::slots; ++slot) store(to + slot * V, vec{});
                 continue;
             }
+            const int64_t here = row * at.padded_units + unit;
             vec dh = Last ? vec{} : load(sums + v * V);
-            float* past = carried + row * at.padded_units + unit;
-            if (Last || Cell::carries) dh += load(past);
-            if (p.d_outputs)
-                dh += load_apart(p.d_outputs + step.t * p.d_time + at.sample(row) * p.d_batch + unit * p.d_unit, p.d_unit,
-                                 left);
-            float* dc_at = dc ? dc + row * at.padded_units + unit : nullptr;
-            const vec direct = equation.backward(dh, dc_at, place(step, row, unit, left), to);
-            if (Cell::carries) store(past, direct);
+            if (Last || Cell::carries) dh += load(carried + here);
+            if (d_outputs) dh += load_apart(d_outputs + unit * p.d_unit, p.d_unit, left);
+            const vec direct = equation.backward(dh, dc ? dc + here : nullptr, place(states, unit, left, to), to);
+            if (Cell::carries) store(carried + here, direct);
         }
     }
 
@@ -171,14 +171,15 @@ struct Backward {
     }
 
     void reset_points(const float* sums, int64_t part, Step step, int64_t row) {
+        const States<Cell> states(at, step, row);
         for (int v = 0; v < WIDTH; ++v) {
             const int64_t unit = (part * WIDTH + v) * V, left = at.units_from(unit);
             if (left <= 0) return;
             vec d = load(sums + v * V);
             if (p.h_mask) d *= mask(2, row, unit);
-            float* past = carried + row * at.padded_units + unit;
+            float *past = carried + row * at.padded_units + unit, *to = slots(step, row, unit);
             if constexpr (Cell::resets)
-                store(past, load(past) + equation.reset_backward(d, place(step, row, unit, left), slots(step, row, unit)));
+                store(past, load(past) + equation.reset_backward(d, place(states, unit, left, to), to));
         }
     }
 
@@ -187,10 +188,10 @@ struct Backward {
         return at.gates_at(d_gates, vector / blocks, step.entry + row) + vector % blocks * Cell::slots * V;
     }
 
-    INLINE Place place(Step step, int64_t row, int64_t unit, int64_t left) const {
-        const States<Cell> states(at, step, row);
+    // `to`: where the slots' gradients go.
+    INLINE Place place(const States<Cell>& states, int64_t unit, int64_t left, const float* to) const {
         Place found{left, states.h_before + unit, nullptr, states.h + unit, nullptr, nullptr};
-        if (at.gates) found.gates = at.gates + (slots(step, row, unit) - d_gates);
+        if (at.gates) found.gates = at.gates + (to - d_gates);
         if (Cell::states == 2) {
             found.c_before = states.c_before + unit;
             found.c = states.c + unit;
