@@ -749,7 +749,7 @@ ENGINE = {
     "unknown": (lambda: partial(on_engine, "atn", layers.GRU(4)), r"engine 'atn' is not known.* Did you mean 'aten'"),
     "that refuses": (
         lambda: partial(on_engine, "aten", layers.GRU(4, reset_after=False)),
-        r"engine 'aten' refuses gru float32 on cpu.*takes reset_after=True only.*'auto' would run 'reference'",
+        r"engine 'aten' refuses gru float32 on cpu.*takes reset_after=True only.*'auto' would run 'native'",
     ),
     "that refuses for several reasons": (
         lambda: partial(on_engine, "aten", layers.LSTM(4, activation="relu", recurrent_activation="hard_sigmoid")),

@@ -16,11 +16,12 @@ def explain(layer: Any, inputs: Any, **kwargs: Any) -> str:
     would be. The layer is run once; recorded states are put back as they were.
 
     >>> import torch, ostinato
-    >>> layer = ostinato.layers.GRU(4, reset_after=False, name="reader")
+    >>> layer = ostinato.layers.GRU(4, activation="gelu", name="reader")
     >>> with torch.no_grad():
     ...     print(ostinato.explain(layer, torch.zeros(2, 5, 3)))
     reader: gru float32 on cpu, inference: engine 'reference'
-      'aten' refuses: takes reset_after=True only
+      'native' refuses: ...
+      'aten' refuses: takes activation tanh, not custom
     """
     with keeping_states(layer), observe() as choices:
         if isinstance(layer, Layer):
