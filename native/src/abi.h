@@ -62,6 +62,8 @@ struct OstinatoSizes {
 };
 
 __attribute__((visibility("default"))) int64_t ostinato_abi(void);
+// The instruction set that runs: the best there is, or of those there are the one in the environment variable
+// OSTINATO_NATIVE_ISA when the library was loaded.
 __attribute__((visibility("default"))) const char* ostinato_isa(void);
 __attribute__((visibility("default"))) int64_t ostinato_team(int64_t threads);
 __attribute__((visibility("default"))) void ostinato_sizes(const OstinatoProblem*, OstinatoSizes*);

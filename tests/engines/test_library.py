@@ -126,6 +126,16 @@ def test_the_environment_names_another_file(installed, tmp_path):
     assert run(code, OSTINATO_NATIVE_LIBRARY=missing).startswith(f"None cannot load its library: {missing}: ")
 
 
+def test_the_environment_names_a_lesser_instruction_set(installed):
+    code = "from ostinato.engines.library import absent, load; print(load() and load().isa, absent())"
+    best = run(code, OSTINATO_NATIVE_ISA="").split()[0]
+    for isa in ("plain", best):
+        assert run(code, OSTINATO_NATIVE_ISA=isa) == f"{isa} None\n"
+    said = run(code, OSTINATO_NATIVE_ISA="neon")
+    assert said.startswith("None cannot run 'neon', which OSTINATO_NATIVE_ISA asks for: ")
+    assert said.endswith(f"{installed.path} runs {best!r} on this processor\n")
+
+
 def test_a_relative_path_is_relative_to_the_folder_one_is_in(installed, tmp_path, monkeypatch):
     shutil.copy(installed.path, tmp_path / "another.so")
     monkeypatch.chdir(tmp_path)

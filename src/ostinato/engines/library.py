@@ -2,6 +2,11 @@
 
 It is compiled with OpenMP and linked without: its symbols resolve to those of the OpenMP that torch has loaded, so that
 there is one pool of threads. Hence torch is imported before it is loaded.
+
+It holds kernels for several instruction sets and runs the best that the processor has. The environment variable
+`OSTINATO_NATIVE_ISA` may name a lesser one, to test it or to time it: `plain`, `avx2` or `avx512`. It is read once,
+when the library is loaded; one that cannot run is not passed over: there is no engine then, and this is
+the reason.
 """
 
 from __future__ import annotations
@@ -20,13 +25,15 @@ from ostinato.engines.interface import ABI, SIGNATURES
 NAME = "libostinato_native.so"
 VARIABLE = "OSTINATO_NATIVE_LIBRARY"
 """The environment variable that may name another file, read once: one just compiled, or one with sanitizers."""
+ISA_VARIABLE = "OSTINATO_NATIVE_ISA"
+"""The environment variable that may name the instruction set to run, read once."""
 
 
 @dataclass(frozen=True)
 class Library:
     """The native library as it was loaded.
 
-    path: its file. isa: the instruction set that runs on this processor: `avx512`, `avx2` or `plain`. functions: its
+    path: its file. isa: the instruction set that runs: `avx512`, `avx2` or `plain`. functions: its
     functions by their names, called without the GIL.
     """
 
@@ -100,7 +107,10 @@ def open_library(path: str) -> Library | str:
             function.restype, function.argtypes = result, arguments
     except AttributeError as error:
         return f"needs a library of ostinato's: {error}"
-    return Library(path, functions.ostinato_isa().decode(), functions)
+    isa, named = functions.ostinato_isa().decode(), os.environ.get(ISA_VARIABLE)
+    if named and named != isa:
+        return f"cannot run {named!r}, which {ISA_VARIABLE} asks for: {path} runs {isa!r} on this processor"
+    return Library(path, isa, functions)
 
 
 # No lock, which a fork could leave locked in the child: threads that are first together load the same file.
