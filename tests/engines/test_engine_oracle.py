@@ -1,8 +1,9 @@
-"""The aten engine, through the one door, against the NumPy oracle: values, states, and every gradient.
+"""The fast engines, through the one door, against the NumPy oracle: values, states, and every gradient.
 
-In float64 torch's own loop in C++ runs, and in float32 without oneDNN; with it an LSTM goes another way. How exact
-they are `test_aten_precision.py` measures; here it is whether they are right.
+How exact they are `test_engine_precision.py` measures; here it is whether they are right.
 """
+
+import itertools
 
 import pytest
 import torch
@@ -10,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ostinato import layers
-from ostinato.engines import onednn, select
-from ostinato.engines.execute import execute
+from ostinato.engines import select
 from ostinato.engines.flat import leaves, results, with_leaves
 from ostinato.recurrence import scan
+from ostinato.recurrence.activations import KNOWN
 from problems import (
     all_masks,
     close,
@@ -26,86 +27,36 @@ from problems import (
     value_and_gradients,
     wanting,
 )
-
-CELLS = {
-    "lstm": {"cell": "lstm"},
-    "gru": {"cell": "gru"},
-    "simple_rnn": {"cell": "simple_rnn"},
-    "simple_rnn, relu": {"cell": "simple_rnn", "activation": "relu"},
-}
-OPTIONS = {
-    "plain": {},
-    "no bias": {"bias": False},
-    "backwards": {"reverse": True},
-    "last only": {"sequences": False},
-    "last only, backwards": {"sequences": False, "reverse": True},
-    "lengths": {"lengths": torch.tensor([0, 5, 2])},
-    "lengths, backwards": {"lengths": torch.tensor([4, 0, 2]), "reverse": True},
-    "lengths, last only": {"lengths": torch.tensor([3, 1, 3]), "sequences": False},
-    "lengths, dropout, backwards": {"lengths": torch.tensor([3, 0, 4]), "dropout": "shared", "reverse": True},
-    "lengths, no bias": {"lengths": torch.tensor([1, 0, 1]), "bias": False},
-    "no row has a step": {"lengths": torch.tensor([0, 0, 0])},
-    "dropout": {"dropout": "shared"},
-    "dropout, backwards": {"dropout": "shared", "reverse": True},
-    "one sample": {"batch": 1},
-    "one step": {"time": 1},
-    "one of everything": {"batch": 1, "time": 1, "features": 1, "units": 1},
-    "one sample with one step of two": {"batch": 1, "time": 2, "lengths": torch.tensor([1])},
-    "primes": {"batch": 7, "time": 11, "features": 5, "units": 13},
-    "more rows than units, more units than features": {"batch": 17, "time": 3, "features": 1, "units": 5},
-}
+from ways import WAYS, in_each_way
 
 
-@pytest.fixture(params=["float64", "float32", "float32, no oneDNN"])
-def dtype(request, monkeypatch):
-    """The ways that a problem can take through the engine."""
-    monkeypatch.setattr(torch.backends.mkldnn, "enabled", "no oneDNN" not in request.param)
-    return torch.float64 if request.param == "float64" else torch.float32
+def check(asked, way):
+    values, gradients = value_and_gradients(asked, way.run)
+    way.near(values, expected(asked))
+    way.near(gradients, expected_gradients(asked, scan(asked)))
 
 
-def run(problem):
-    """Through the door, on aten or not at all."""
-    with select.use_engine("aten"):
-        return execute([problem])[0]
-
-
-def near(found, wanted, dtype):
-    """Agreement to rounding, of tensors of any size."""
-    assert len(found) == len(wanted)
-    for a, b in zip(found, wanted, strict=True):
-        assert a.dtype is dtype
-        scale = 1 + (float(b.abs().max()) if b.numel() else 0)
-        close([a], [b], atol=scale * (1e-11 if dtype is torch.float64 else 1e-5))
-
-
-def check(asked, dtype):
-    values, gradients = value_and_gradients(asked, run)
-    near(values, expected(asked), dtype)
-    near(gradients, expected_gradients(asked, scan(asked)), dtype)
-
-
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
-@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
-def test_values_and_gradients(dtype, cell, options):
-    asked = problem(**cell, **options, dtype=dtype, requires_grad=True)
-    check(asked, dtype)
+@in_each_way("cell", "options")
+def test_values_and_gradients(way, cell, options):
+    asked = problem(**cell, **options, dtype=way.dtype, requires_grad=True)
+    check(asked, way)
     with torch.no_grad():
-        near(results(specified(asked, run(asked))), expected(asked), dtype)
+        way.near(results(specified(asked, way.run(asked))), expected(asked))
     with torch.inference_mode():
-        near(results(specified(asked, run(asked))), expected(asked), dtype)
+        way.near(results(specified(asked, way.run(asked))), expected(asked))
 
 
 @pytest.mark.parametrize("sequences", [True, False], ids=["sequences", "last only"])
 @pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "backwards"])
-@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
-def test_every_mask_of_five_steps(dtype, cell, reverse, sequences):
+@in_each_way("cell")
+def test_every_mask_of_five_steps(way, cell, reverse, sequences):
     # All of them, one in each row: gaps, left and right padding, nothing and everything.
     options = {"mask": all_masks(5), "reverse": reverse, "sequences": sequences}
-    check(problem(**cell, batch=32, time=5, **options, dtype=dtype, requires_grad=True), dtype)
+    check(problem(**cell, batch=32, time=5, **options, dtype=way.dtype, requires_grad=True), way)
 
 
 @st.composite
-def problems(draw, dtype):
+def problems(draw, way):
     time, batch = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     which = draw(st.sampled_from(["nothing", "mask", "lengths"]))
     fields = {}
@@ -114,18 +65,21 @@ def problems(draw, dtype):
         fields["mask"] = torch.tensor(flags).reshape(time, batch)
     if which == "lengths":
         fields["lengths"] = torch.tensor(draw(st.lists(st.integers(0, time), min_size=batch, max_size=batch)))
+    masks = sorted({options.get("dropout") for options in way.options.values()}, key=str)
+    drops_states = sorted({"recurrent_dropout" in options for options in way.options.values()})
     return problem(
-        **draw(st.sampled_from(list(CELLS.values()))),
+        **draw(st.sampled_from(list(way.cell.values()))),
         batch=batch,
         time=time,
         features=draw(st.integers(1, 17)),
         units=draw(st.integers(1, 17)),
         bias=draw(st.booleans()),
-        dropout=draw(st.sampled_from([None, "shared"])),
+        dropout=draw(st.sampled_from(masks)),
+        recurrent_dropout=draw(st.sampled_from(drops_states)),
         reverse=draw(st.booleans()),
         sequences=draw(st.booleans()),
         seed=draw(st.integers(0, 1000)),
-        dtype=dtype,
+        dtype=way.dtype,
         requires_grad=True,
         **fields,
     )
@@ -133,71 +87,96 @@ def problems(draw, dtype):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_problem(dtype, data):
-    check(data.draw(problems(dtype)), dtype)
+@in_each_way()
+def test_any_problem(way, data):
+    check(data.draw(problems(way)), way)
+
+
+# -- what the native kernels branch on --------------------------------------------------------------------------------
+# Panels of 4, 8 or 16 units, tiles of so many rows, batches of one and two in ways of their own, rows beyond a tile.
+
+SIZES = [1, 15, 16, 17, 33, 64, 65, 130]
+ALL_DROPOUT = {"dropout": "gates", "recurrent_dropout": True}
+
+
+@pytest.mark.parametrize(("units", "features"), [*zip(SIZES, reversed(SIZES), strict=True), (17, 17), (130, 130)])
+@pytest.mark.parametrize("batch", [1, 2, 13, 40])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_v1", "simple_rnn"])
+def test_native_sizes(native, cell, batch, units, features):
+    sizes = {"batch": batch, "time": 3, "units": units, "features": features}
+    lengths = {"lengths": torch.arange(batch) * 7 % 4}
+    for options in ({}, {**lengths, "reverse": True}, {**ALL_DROPOUT, **lengths}):
+        check(problem(cell, **sizes, **options, dtype=native.dtype, requires_grad=True), native)
+
+
+SQUASHED = [
+    *itertools.product(["lstm", "gru", "gru_v1"], KNOWN, KNOWN),
+    *itertools.product(["simple_rnn"], KNOWN, ["sigmoid"]),
+]
+
+
+@pytest.mark.parametrize("options", [{}, {"lengths": torch.tensor([0, 2, 1]), **ALL_DROPOUT}], ids=["plain", "all"])
+@pytest.mark.parametrize(("cell", "activation", "recurrent_activation"), SQUASHED)
+def test_native_activations(native, cell, activation, recurrent_activation, options):
+    chosen = {"activation": activation, "recurrent_activation": recurrent_activation}
+    # Two steps: a state may be the square of the one before, and that again.
+    check(problem(cell, time=2, units=19, **chosen, **options, dtype=native.dtype, requires_grad=True), native)
 
 
 # -- which gradients, of what -----------------------------------------------------------------------------------------
 
+KINDS_OF_LENGTHS = pytest.mark.parametrize("more", [{}, {"lengths": torch.tensor([2, 0, 5])}], ids=["whole", "lengths"])
 
-@pytest.mark.parametrize("options", [{}, {"lengths": torch.tensor([2, 0, 5])}], ids=["whole", "lengths"])
-@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
-def test_a_gradient_for_one_tensor_alone(dtype, cell, options):
-    asked = problem(**cell, **options, dtype=dtype, requires_grad=True)
+
+@KINDS_OF_LENGTHS
+@in_each_way("cell")
+def test_a_gradient_for_one_tensor_alone(way, cell, more):
+    asked = problem(**cell, **more, dtype=way.dtype, requires_grad=True)
     wanted = expected_gradients(asked, scan(asked))
     for which, gradient in enumerate(wanted):
         alone = [t.detach().requires_grad_(i == which) for i, t in enumerate(wanting(asked))]
         rest = iter(alone)
         partly = with_leaves(asked, [None if t is None else next(rest) for t in leaves(asked)])
-        scanned = specified(partly, run(partly))
+        scanned = specified(partly, way.run(partly))
         torch.autograd.backward(results(scanned), cotangents(scanned))
-        near([alone[which].grad], [gradient], dtype)
+        way.near([alone[which].grad], [gradient])
         assert [t.grad is None for t in alone] == [i != which for i in range(len(alone))]
 
 
-@pytest.mark.parametrize("options", [{}, {"lengths": torch.tensor([2, 0, 5])}], ids=["whole", "lengths"])
-@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
-def test_a_gradient_of_one_result_alone(dtype, cell, options):
-    asked = problem(**cell, **options, dtype=dtype, requires_grad=True)
+@KINDS_OF_LENGTHS
+@in_each_way("cell")
+def test_a_gradient_of_one_result_alone(way, cell, more):
+    asked = problem(**cell, **more, dtype=way.dtype, requires_grad=True)
     loop, grads = specified(asked, scan(asked)), cotangents(scan(asked))
     for which, grad in enumerate(grads):
-        chosen = results(specified(asked, run(asked)))[which]
+        chosen = results(specified(asked, way.run(asked)))[which]
         found = torch.autograd.grad(chosen, wanting(asked), grad, materialize_grads=True)
         of_loop = results(loop)[which]
-        near(
-            found, torch.autograd.grad(of_loop, wanting(asked), grad, materialize_grads=True, retain_graph=True), dtype
-        )
+        way.near(found, torch.autograd.grad(of_loop, wanting(asked), grad, materialize_grads=True, retain_graph=True))
 
 
-def test_what_nobody_asks_for_is_not_computed(monkeypatch):
-    # oneDNN gives all gradients at once; of what is left to do, nothing is done for those that are not wanted.
-    monkeypatch.setattr(onednn, "_of_inputs", lambda *_: pytest.fail("nobody asked"))
-    asked = problem("lstm", dtype=torch.float32)
-    asked.recurrence.kernel.requires_grad_()
-    run(asked).last.sum().backward()
-    assert asked.recurrence.kernel.grad.abs().max() > 0
+# -- derivatives that no kernel has -----------------------------------------------------------------------------------
 
 
-# -- derivatives that torch's kernels do not have ---------------------------------------------------------------------
+@pytest.mark.parametrize("more", [{}, {"mask": all_masks(3)[:, 3:6]}], ids=["whole", "mask"])
+@in_each_way("cell")
+def test_second_derivatives(way, cell, more):
+    asked = problem(**cell, **more, time=3, units=2, dtype=way.dtype, requires_grad=True)
 
-
-@pytest.mark.parametrize("options", [{}, {"mask": all_masks(3)[:, 3:6]}], ids=["whole", "mask"])
-@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
-def test_second_derivatives(dtype, cell, options):
-    asked = problem(**cell, **options, time=3, units=2, dtype=dtype, requires_grad=True)
-
-    def derivatives(way):
-        first = torch.autograd.grad(sum((y**3).sum() for y in results(way(asked))), wanting(asked), create_graph=True)
+    def derivatives(run):
+        first = torch.autograd.grad(sum((y**3).sum() for y in results(run(asked))), wanting(asked), create_graph=True)
         return [*first, *torch.autograd.grad(sum((g**2).sum() for g in first), wanting(asked))]
 
     wanted = derivatives(scan)
     scale = max(float(g.detach().abs().max()) for g in wanted)
-    close(derivatives(run), wanted, atol=scale * (1e-11 if dtype is torch.float64 else 1e-4))
+    close(derivatives(way.run), wanted, atol=scale * (1e-11 if way.dtype is torch.float64 else 1e-4))
 
 
 @pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU, layers.SimpleRNN])
-def test_transforms_and_forward_mode_through_a_layer(kind):
-    layer, x = kind(3), torch.randn(4, 5, 2)
+@in_each_way()
+def test_transforms_and_forward_mode_through_a_layer(way, kind):
+    dtype = str(way.dtype).removeprefix("torch.")
+    layer, x = kind(3, dtype=dtype), torch.randn(4, 5, 2, dtype=way.dtype)
     wanted = layer(x).detach()
     found = torch.func.vmap(lambda sample: layer(sample[None])[0])(x)
     close([found], [wanted], atol=1e-6)
@@ -206,38 +185,23 @@ def test_transforms_and_forward_mode_through_a_layer(kind):
     backward = torch.func.grad(lambda each: layer(each).sum())(x)
     close([forward.sum()], [(backward * tangent).sum()], atol=1e-5)
     leaf = x.clone().requires_grad_()
-    layer(leaf).sum().backward()  # on aten
-    close([backward], [leaf.grad], atol=1e-5)
-    with select.use_engine("aten"), pytest.raises(ValueError, match=r"is opaque to torch\.func"):
-        torch.func.jvp(layer, (x,), (tangent,))
-
-
-# -- misuse -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("which", ["h", "c", "kernel", "recurrent_kernel", "bias"])
-def test_tensors_that_do_not_fit_are_an_error_and_not_read_past_their_ends(which):
-    asked = problem("lstm", dtype=torch.float32)
-    names = ["inputs", "h", "c", "kernel", "recurrent_kernel", "bias", "dropout", "recurrent_dropout"]
-    tensors = [t[..., :-1] if name == which else t for name, t in zip(names, leaves(asked), strict=True)]
-    with pytest.raises(ValueError, match=r"an LSTM of 3 units over inputs \(5, 3, 2\) takes h, c, kernel.* got "):
-        run(with_leaves(asked, tensors))
-
-
-@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
-def test_weights_of_another_dtype_are_an_error(cell):
-    asked = problem(**cell, dtype=torch.float32)
-    tensors = [t if t is None or i == 0 else t.double() for i, t in enumerate(leaves(asked))]
-    with pytest.raises((RuntimeError, ValueError), match="dtype"):
-        run(with_leaves(asked, tensors))
+    with select.use_engine(way.engine):
+        layer(leaf).sum().backward()
+        close([backward], [leaf.grad], atol=1e-5)
+        with pytest.raises(ValueError, match=r"is opaque to torch\.func"):
+            torch.func.jvp(layer, (x,), (tangent,))
 
 
 # -- no steps, no samples ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sizes", [{"time": 0}, {"batch": 0}, {"time": 0, "batch": 0}], ids=str)
-@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
-def test_no_steps_and_no_samples_are_left_to_the_loop(cell, sizes):
-    asked = problem(**cell, **sizes, dtype=torch.float32, requires_grad=True)
-    equal(results(run(asked)), results(scan(asked)))
-    equal(*(value_and_gradients(asked, way)[1] for way in (run, scan)))
+@pytest.mark.parametrize("sizes", [{"time": 0}, {"batch": 0}, {"time": 0, "batch": 0}, {"features": 0}], ids=str)
+@in_each_way("cell")
+def test_what_is_empty_is_left_to_the_loop(way, cell, sizes):
+    asked = problem(**cell, **sizes, dtype=way.dtype, requires_grad=True)
+    equal(results(way.run(asked)), results(scan(asked)))
+    equal(*(value_and_gradients(asked, run)[1] for run in (way.run, scan)))
+
+
+def test_the_tables_leave_out_no_engine():
+    assert {way.engine for way in WAYS.values()} == {engine.name for engine in select.ENGINES[:-1]}
