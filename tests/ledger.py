@@ -12,6 +12,7 @@ import torch
 
 from ostinato.engines.spec import Spec, spec_of
 from ostinato.recurrence import LSTM, ConvLSTM, Problem, Recurrence, Stack
+from ostinato.recurrence.activations import KNOWN
 from ostinato.recurrence.convolution import Convolution
 from ostinato.recurrence.directions import paired
 from problems import problem
@@ -98,7 +99,10 @@ OPAQUE = "is opaque to torch.func transforms and forward-mode AD"
 ROUNDS = "takes bfloat16 on cpu only as oneDNN knows it, for an lstm: else it rounds more than the loop"
 KINDS = "takes lstm, gru and simple_rnn, not "
 
-ACCEPTED: dict[str, dict[str, Row]] = {"aten": {}}
+NOT_CUDNN = "is not cuDNN, which use_cudnn=True asks for"
+CUDNN_ON_CPU = NOT_CUDNN + " and which needs a GPU"
+
+ACCEPTED: dict[str, dict[str, Row]] = {"aten": {}, "native": {}}
 for _cell in ("simple_rnn", "gru", "lstm"):
     for _name, _options in BY_NAME.items():
         ACCEPTED["aten"][f"{_cell}, {_name}"] = Row(asked(_cell, **_options), {})
@@ -120,7 +124,118 @@ ACCEPTED["aten"] |= {
     "simple_rnn, relu, both directions": Row(both(asked("simple_rnn", activation="relu")), CUDA),
 }
 
+ALL_DROPOUT = {"dropout": "gates", "recurrent_dropout": True}
+NATIVE_BY_NAME = {
+    **{name: options for name, options in BY_NAME.items() if name != "float64"},
+    "lengths, last only": {"lengths": LENGTHS, "sequences": False},
+    "backwards, with gradients": {"reverse": True, "requires_grad": True},
+    "a dropout mask for each gate": {"dropout": "gates"},
+    "recurrent_dropout": {"recurrent_dropout": True},
+    "all dropout, lengths, backwards, no bias, with gradients": {
+        **ALL_DROPOUT,
+        "lengths": LENGTHS,
+        "reverse": True,
+        "bias": False,
+        "requires_grad": True,
+    },
+    "one sample": {"batch": 1},
+    "primes": {"batch": 7, "time": 11, "features": 5, "units": 13},
+}
+for _cell in ("simple_rnn", "gru", "gru_v1", "lstm"):
+    for _name, _options in NATIVE_BY_NAME.items():
+        ACCEPTED["native"][f"{_cell}, {_name}"] = Row(asked(_cell, **_options), {})
+    for _name in KNOWN:
+        ACCEPTED["native"][f"{_cell}, activation {_name}"] = Row(asked(_cell, activation=_name), {})
+        if _cell != "simple_rnn":
+            ACCEPTED["native"][f"{_cell}, recurrent_activation {_name}"] = Row(
+                asked(_cell, recurrent_activation=_name, time=2),
+                {},  # few steps, for gates without bounds
+            )
+ACCEPTED["native"] |= {
+    "lstm, all activations relu, all dropout, with gradients": Row(
+        asked("lstm", activation="relu", recurrent_activation="relu", time=2, **ALL_DROPOUT, requires_grad=True), {}
+    ),
+    "simple_rnn, a kernel that learns under a mask that does not": Row(
+        asked("simple_rnn", dropout="shared", requires_grad=True), {}
+    ),
+}
+
+
+def _learned(asked: Problem, mask: str) -> Problem:
+    """With a dropout mask that requires a gradient."""
+    getattr(asked.recurrence, mask).requires_grad_()
+    return asked
+
+
+def _with(name: str, function: Any) -> Problem:
+    """An LSTM with an activation of one's own."""
+    return with_recurrence(dataclasses.replace(asked("lstm").recurrence, **{name: function}))
+
+
+ACTIVATION = "takes {} tanh, sigmoid, relu, hard_sigmoid or linear, not custom"
+FLOAT32 = "takes float32"
+LEARNED = "gives no gradients for dropout masks"
+LOWER = "would compute in float32, not in the lower precision of torch.autocast"
+
 REFUSED: dict[str, dict[str, Row]] = {
+    "native": {
+        # -- where, and in what --
+        "lstm, float64": Row(asked("lstm", dtype=torch.float64), {}, (FLOAT32,)),
+        "gru, bfloat16": Row(asked("gru", dtype=torch.bfloat16), {}, (FLOAT32,)),
+        "simple_rnn, float16": Row(asked("simple_rnn"), {"dtype": torch.float16}, (FLOAT32,)),
+        "lstm, on a GPU": Row(asked("lstm"), CUDA, ("runs on cpu, not on cuda",)),
+        "lstm, on a GPU, no cuDNN": Row(asked("lstm", cudnn=False), CUDA, ("runs on cpu, not on cuda",)),
+        "gru, on meta": Row(asked("gru"), {"device": "meta"}, ("runs on cpu, not on meta",)),
+        "gru, on mps": Row(asked("gru"), {"device": "mps"}, ("runs on cpu, not on mps",)),
+        "lstm, autocast": Row(asked("lstm"), {"autocast": torch.bfloat16}, (LOWER,)),
+        "lstm, transformed": Row(asked("lstm"), {"transformed": True}, (OPAQUE,)),
+        "lstm, cuDNN on a CPU": Row(asked("lstm", cudnn=True), {}, (NOT_CUDNN,)),
+        # -- what it has no gradients for, and which functions it does not know --
+        "lstm, a dropout mask that learns": Row(
+            _learned(asked("lstm", dropout="shared", requires_grad=True), "dropout"), {}, (LEARNED,)
+        ),
+        "gru, a dropout mask for each gate that learns, and nothing else": Row(
+            _learned(asked("gru", dropout="gates"), "dropout"), {}, (LEARNED,)
+        ),
+        "gru, a recurrent dropout mask that learns": Row(
+            _learned(asked("gru", recurrent_dropout=True, requires_grad=True), "recurrent_dropout"), {}, (LEARNED,)
+        ),
+        "lstm, an activation of one's own": Row(_with("activation", torch.sin), {}, (ACTIVATION.format("activation"),)),
+        "lstm, a recurrent activation of one's own": Row(
+            _with("recurrent_activation", torch.sin), {}, (ACTIVATION.format("recurrent_activation"),)
+        ),
+        "lstm, both of one's own": Row(
+            with_recurrence(
+                dataclasses.replace(asked("lstm").recurrence, activation=torch.sin, recurrent_activation=torch.cos)
+            ),
+            {},
+            (ACTIVATION.format("activation"), ACTIVATION.format("recurrent_activation")),
+        ),
+        # -- what is no cell of its --
+        "a recurrence of one's own": Row(
+            with_recurrence(Own(torch.ones(1)), (torch.zeros(3, 2),)), {}, (KINDS + "recurrence",)
+        ),
+        "one that is only called lstm": Row(
+            with_recurrence(Doubled(*asked("lstm").recurrence.tensors())), {}, (KINDS + "lstm",)
+        ),
+        "a stack": Row(
+            with_recurrence(Stack([asked("lstm").recurrence]), (asked("lstm").state,)), {}, (KINDS + "stack",)
+        ),
+        "conv_lstm": Row(_conv(), {}, (KINDS + "conv_lstm",)),
+        # -- all at once --
+        "conv_lstm, all at once": Row(
+            _conv(),
+            {
+                "device": "cuda",
+                "dtype": torch.float16,
+                "autocast": torch.float16,
+                "transformed": True,
+                "cudnn": True,
+                "learned_masks": True,
+            },
+            ("runs on cpu, not on cuda", FLOAT32, LOWER, LEARNED, KINDS + "conv_lstm", OPAQUE, NOT_CUDNN),
+        ),
+    },
     "aten": {
         # -- the guide's rules --
         "lstm, relu": Row(asked("lstm", activation="relu"), {}, ("takes activation tanh, not relu",)),
@@ -158,7 +273,7 @@ REFUSED: dict[str, dict[str, Row]] = {
                 "takes one dropout mask for all gates",
                 "takes reset_after=True only",
                 OPAQUE,
-                "is not cuDNN, which use_cudnn=True asks for and which needs a GPU",
+                CUDNN_ON_CPU,
             ),
         ),
         # -- where, and in what --
@@ -177,9 +292,7 @@ REFUSED: dict[str, dict[str, Row]] = {
         ),
         "lstm, transformed": Row(asked("lstm"), {"transformed": True}, (OPAQUE,)),
         "lstm, transformed, on a GPU": Row(asked("lstm"), {**CUDA, "transformed": True}, (OPAQUE,)),
-        "lstm, cuDNN on a CPU": Row(
-            asked("lstm", cudnn=True), {}, ("is not cuDNN, which use_cudnn=True asks for and which needs a GPU",)
-        ),
+        "lstm, cuDNN on a CPU": Row(asked("lstm", cudnn=True), {}, (CUDNN_ON_CPU,)),
         "lstm, no cuDNN on a GPU": Row(
             asked("lstm", cudnn=False), CUDA, ("is cuDNN, which use_cudnn=False rules out",)
         ),
@@ -211,7 +324,7 @@ REFUSED: dict[str, dict[str, Row]] = {
         "both directions, of one's own": Row(
             both(with_recurrence(Own(torch.ones(1)), (torch.zeros(3, 2),))), CUDA, (KINDS + "recurrence",)
         ),
-    }
+    },
 }
 # Whether oneDNN knows bfloat16 depends on the processor.
 if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
