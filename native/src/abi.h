@@ -69,4 +69,8 @@ __attribute__((visibility("default"))) int64_t ostinato_team(int64_t threads);
 __attribute__((visibility("default"))) void ostinato_sizes(const OstinatoProblem*, OstinatoSizes*);
 __attribute__((visibility("default"))) void ostinato_forward(const OstinatoProblem*);
 __attribute__((visibility("default"))) void ostinato_backward(const OstinatoProblem*);
+
+// Two that have nothing to do with each other, such as the directions of a Bidirectional.
+__attribute__((visibility("default"))) void ostinato_forward_two(const OstinatoProblem*, const OstinatoProblem*);
+__attribute__((visibility("default"))) void ostinato_backward_two(const OstinatoProblem*, const OstinatoProblem*);
 }

@@ -18,7 +18,7 @@ struct InputGradient {
 
     InputGradient(const At& at, float* d_gates, Parts& scratch)
         : p(at.p), at(at), d_gates(d_gates), parts(divided_up(p.features, wide)),
-          kernel(p.d_x ? scratch.take(parts * at.panels * At::x_floats * wide) : nullptr) {}
+          kernel(p.d_x || !scratch.base ? scratch.take(parts * at.panels * At::x_floats * wide) : nullptr) {}
 
     void prepare(int64_t id, int64_t threads) {
         pack_transposed<Cell, Cell::x_first, Cell::x_count>(

@@ -13,6 +13,10 @@
 #include "abi.h"
 #include "tile.h"
 
+#ifdef __SANITIZE_ADDRESS__  // GCC's
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace ostinato::OSTINATO_ISA {
 
 // Slots i, f, g, o.
@@ -60,15 +64,29 @@ INLINE int64_t apart(int64_t floats) {
     return 16 * (lines % 4 == 0 ? lines + 1 : lines);
 }
 
-// Hands out the parts of a buffer, each beginning with a cache line. Without a buffer it only counts.
+// Hands out the parts of a buffer, each beginning with a cache line. Without a buffer it only counts. Under
+// AddressSanitizer a part ends where it ends, for as long as the parts are in use: what lies between it and the next one
+// is out of bounds.
 struct Parts {
     float* base;
     int64_t used = 0;
     float* take(int64_t floats) {
-        float* part = base ? base + used : nullptr;
-        used += divided_up(floats, 16) * 16;
-        return part;
+        const int64_t from = used;
+        used += divided_up(floats, 16) * 16 + GAP;
+        if (!base) return nullptr;
+#ifdef __SANITIZE_ADDRESS__
+        __asan_poison_memory_region(base + from + floats, (used - from - floats) * sizeof(float));
+#endif
+        return base + from;
     }
+#ifdef __SANITIZE_ADDRESS__
+    static constexpr int64_t GAP = 64;
+    ~Parts() {
+        if (base) __asan_unpoison_memory_region(base, used * sizeof(float));
+    }
+#else
+    static constexpr int64_t GAP = 0;
+#endif
 };
 
 template <class Cell>

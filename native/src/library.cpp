@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "parallel.h"
 
 namespace {
 
@@ -57,6 +58,24 @@ OstinatoProblem with_threads_there_are(const OstinatoProblem& given) {
     return p;
 }
 
+// Two problems at once, one on each of two threads, need no meeting within: always better with two threads. With more
+// it is where a batch is too small for its rows to be shared; else both are run on all threads, one after the other.
+void run_two(void (*run)(const OstinatoProblem&), const OstinatoProblem& first, const OstinatoProblem& second) {
+    constexpr int64_t few_rows = 6, least_work = 400000;  // operations: to start a thread takes as long
+    OstinatoProblem both[2] = {with_threads_there_are(first), with_threads_there_are(second)};
+    const int64_t work = 2 * first.steps * (first.features + first.units) * first.units;
+    const bool at_once = both[0].threads == 2 || (both[0].threads > 2 && first.batch <= few_rows);
+    if (!at_once || work < least_work) {
+        run(both[0]);
+        run(both[1]);
+        return;
+    }
+    for (OstinatoProblem& p : both) p.threads = 1;
+    ostinato::parallel(2, [&](int64_t id, int64_t team) {
+        for (int64_t i = id; i < 2; i += team) run(both[i]);
+    });
+}
+
 }  // namespace
 
 int64_t ostinato_abi(void) { return OSTINATO_ABI; }
@@ -65,3 +84,5 @@ int64_t ostinato_team(int64_t threads) { return kernels.team(forked ? 1 : thread
 void ostinato_sizes(const OstinatoProblem* p, OstinatoSizes* found) { kernels.sizes(*p, *found); }
 void ostinato_forward(const OstinatoProblem* p) { kernels.forward(with_threads_there_are(*p)); }
 void ostinato_backward(const OstinatoProblem* p) { kernels.backward(with_threads_there_are(*p)); }
+void ostinato_forward_two(const OstinatoProblem* p, const OstinatoProblem* q) { run_two(kernels.forward, *p, *q); }
+void ostinato_backward_two(const OstinatoProblem* p, const OstinatoProblem* q) { run_two(kernels.backward, *p, *q); }

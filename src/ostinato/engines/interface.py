@@ -58,7 +58,9 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ostinato_team": (_NUMBER, (_NUMBER,)),
     "ostinato_sizes": (None, (ctypes.POINTER(CProblem), ctypes.POINTER(CSizes))),
     "ostinato_forward": (None, (ctypes.POINTER(CProblem),)),
+    "ostinato_forward_two": (None, (ctypes.POINTER(CProblem), ctypes.POINTER(CProblem))),
     "ostinato_backward": (None, (ctypes.POINTER(CProblem),)),
+    "ostinato_backward_two": (None, (ctypes.POINTER(CProblem), ctypes.POINTER(CProblem))),
 }
 """What the functions return and take."""
 

@@ -1,0 +1,319 @@
+"""Problems in the terms of the native library: sizes, strides and addresses.
+
+Its kernels read inputs and gradients as they lie in memory. What is computed here is the order of rows that end early.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ostinato.engines import library
+from ostinato.engines.interface import CProblem, CSizes, address
+from ostinato.recurrence.activations import activation_name
+from ostinato.recurrence.base import Problem, Recurrence, Scanned
+from ostinato.recurrence.gru import GRU
+from ostinato.recurrence.lstm import LSTM
+from ostinato.recurrence.simple_rnn import SimpleRNN
+
+
+class Cell(NamedTuple):
+    """The number of a cell in the interface, its gates, its states."""
+
+    number: int
+    gates: int
+    states: int
+
+
+CELLS: dict[type[Recurrence], Cell] = {LSTM: Cell(0, 4, 2), GRU: Cell(1, 3, 1), SimpleRNN: Cell(2, 1, 1)}
+ACTIVATIONS = {name: number for number, name in enumerate(("tanh", "sigmoid", "relu", "hard_sigmoid", "linear"))}
+
+
+class Rows(NamedTuple):
+    """Rows that end early, the longest first.
+
+    order, back: `(batch,)`, which of the caller's rows each is, and the other way round; lengths: `(batch,)`; counts:
+    `(time,)`, how many rows have that step; steps: how many there are in all.
+    """
+
+    order: Tensor
+    back: Tensor
+    lengths: Tensor
+    counts: Tensor
+    steps: int
+
+    @classmethod
+    def of(cls, lengths: Tensor, time: int) -> Rows:
+        """Of lengths `(batch,)`.
+
+        >>> rows = Rows.of(torch.tensor([1, 3, 0]), 3)
+        >>> rows.order.tolist(), rows.counts.tolist(), rows.steps
+        ([1, 0, 2], [2, 1, 1], 4)
+        """
+        ordered, order = lengths.to("cpu", torch.int64).sort(descending=True, stable=True)
+        counts = (ordered > torch.arange(time, device="cpu")[:, None]).sum(1)
+        return cls(order, order.argsort(), ordered, counts, int(ordered.sum()))
+
+
+class Run(NamedTuple):
+    """A problem that was begun.
+
+    c: what the kernels are given. results: last, and the state, by row. kept: tensors that `c` has the addresses of,
+    which must live as long as it does.
+    """
+
+    problem: Problem
+    c: CProblem
+    sizes: CSizes
+    rows: Rows | None
+    outputs: Tensor | None
+    results: tuple[Tensor, ...]
+    kept: tuple[Tensor | None, ...]
+
+    @classmethod
+    def begun(cls, problem: Problem) -> Run:
+        """With memory for its results. Raises ValueError for tensors that do not fit."""
+        _check(problem)
+        recurrence: Any = problem.recurrence
+        inputs: Tensor = problem.inputs
+        time, batch, features = inputs.shape
+        rows = None if problem.lengths is None else Rows.of(problem.lengths, time)
+        state = [_ordered(each, rows) for each in problem.state]
+        kernel, recurrent = recurrence.kernel.contiguous(), recurrence.recurrent_kernel.contiguous()
+        bias = None if recurrence.bias is None else recurrence.bias.contiguous()
+        x_mask, h_mask = _ordered(recurrence.dropout, rows), _ordered(recurrence.recurrent_dropout, rows)
+        units = recurrent.shape[0]
+        outputs = _like_inputs(inputs, units, rows) if problem.sequences else None
+        results = tuple(inputs.new_empty((batch, units)) for _ in range(1 + len(state)))
+        c = CProblem(
+            cell=CELLS[type(recurrence)].number,
+            activation=ACTIVATIONS[activation_name(recurrence.activation)],
+            recurrent_activation=ACTIVATIONS[
+                activation_name(getattr(recurrence, "recurrent_activation", torch.sigmoid))
+            ],
+            time=time,
+            batch=batch,
+            features=features,
+            units=units,
+            steps=time * batch,
+            threads=torch.get_num_threads(),
+            reverse=problem.reverse,
+            training=problem.gradients,
+            x=inputs.data_ptr(),
+            h0=address(state[0]),
+            kernel=kernel.data_ptr(),
+            recurrent=recurrent.data_ptr(),
+            bias=address(bias),
+            x_mask=address(x_mask),
+            h_mask=address(h_mask),
+            x_masks=0 if x_mask is None else x_mask.shape[0] if x_mask.dim() == 3 else 1,
+            outputs=address(outputs),
+            last=results[0].data_ptr(),
+            h_n=results[1].data_ptr(),
+            reset_before=not getattr(recurrence, "reset_after", True),
+        )
+        c.x_time, c.x_batch, c.x_feature = inputs.stride()
+        if outputs is not None:
+            c.y_time, c.y_batch, _ = outputs.stride()
+        if bias is not None and bias.dim() == 2:
+            c.recurrent_bias = bias[1].data_ptr()
+        if len(state) > 1:
+            c.c0, c.c_n = address(state[1]), results[2].data_ptr()
+        if rows is not None:
+            c.padded, c.steps = 1, rows.steps
+            c.order, c.lengths, c.counts = rows.order.data_ptr(), rows.lengths.data_ptr(), rows.counts.data_ptr()
+        sizes = _sizes_for(c)
+        saved = inputs.new_empty(sizes.saved)
+        c.saved = saved.data_ptr()
+        kept = (kernel, recurrent, bias, x_mask, h_mask, saved, *state)
+        return cls(problem, c, sizes, rows, outputs, results, kept)
+
+    def scanned(self) -> Scanned:
+        """The result, once it is computed."""
+        last, *state = (_unordered(each, self.rows) for each in self.results)
+        return Scanned(self.outputs, last, tuple(state))
+
+
+class Gradients:
+    """The gradients of a problem that was run, from those of its results: c, what the kernels are given for it."""
+
+    def __init__(self, run: Run, grads: Sequence[Tensor | None]) -> None:
+        problem, rows = run.problem, run.rows
+        d_outputs, d_last, d_h, *d_c = grads if problem.sequences else (None, *grads)
+        if rows is not None and d_last is not None:
+            d_last = torch.where((rows.lengths > 0)[rows.back][:, None], d_last, 0)  # of no step it is a constant
+        if d_last is not None:
+            d_h = d_last if d_h is None else d_h + d_last
+        self.run = run
+        self._states = [_ordered(each, rows) for each in (d_h, *d_c)]
+        self._outputs = d_outputs
+        self._make(problem, rows)
+        self.c = self._described()
+
+    def _make(self, problem: Problem, rows: Rows | None) -> None:
+        """Memory for those that are wanted."""
+        recurrence: Any = problem.recurrence
+        inputs = problem.inputs
+        self._inputs = _like_inputs(inputs, inputs.shape[2], rows) if inputs.requires_grad else None
+        self._state = [_wanted(each) for each in problem.state]
+        weights = recurrence.kernel, recurrence.recurrent_kernel, recurrence.bias
+        self._kernel, self._recurrent, self._bias = (_wanted(each) for each in weights)
+
+    def _described(self) -> CProblem:
+        c = self.run.c.copy()
+        c.keep = torch._C._autograd._get_current_graph_task_keep_graph()
+        c.d_h = address(self._states[0])
+        if self._outputs is not None:
+            c.d_outputs = self._outputs.data_ptr()
+            c.d_time, c.d_batch, c.d_unit = self._outputs.stride()
+        if self._inputs is not None:
+            c.d_x = self._inputs.data_ptr()
+            c.dx_time, c.dx_batch, _ = self._inputs.stride()
+        c.d_h0 = address(self._state[0])
+        if len(self._state) > 1:
+            c.d_c, c.d_c0 = address(self._states[1]), address(self._state[1])
+        c.d_kernel, c.d_recurrent = address(self._kernel), address(self._recurrent)
+        if self._bias is not None:
+            c.d_bias = self._bias.data_ptr()
+            if self._bias.dim() == 2:
+                c.d_recurrent_bias = self._bias[1].data_ptr()
+        return c
+
+    def leaves(self) -> list[Tensor | None]:
+        """Once they are computed, in the order of `leaves(problem)`; dropout masks, the last, have none."""
+        state = (None if each is None else _unordered(each, self.run.rows) for each in self._state)
+        return [self._inputs, *state, self._kernel, self._recurrent, self._bias, None, None]
+
+
+class _Scratch(threading.local):
+    """Memory that kernels need while they run; each thread keeps its own from one run to the next."""
+
+    memory: Tensor | None = None
+
+    def of(self, floats: int) -> Tensor:
+        """So many floats at least, of any value."""
+        kept = self.memory
+        if kept is not None and kept.numel() >= floats:
+            return kept
+        memory = torch.empty(floats, dtype=torch.float32, device="cpu")
+        if floats <= _KEPT:
+            self.memory = memory
+        return memory
+
+
+_KEPT = 1 << 24  # floats, 64 MB
+_SCRATCH = _Scratch()
+
+
+def scratch(floats: int) -> Tensor:
+    """Memory that kernels need while they run, so many floats at least, of any value; each thread has its own."""
+    return _SCRATCH.of(floats)
+
+
+def _wanted(tensor: Tensor | None) -> Tensor | None:
+    """Memory for a tensor's gradient, if it wants one."""
+    return None if tensor is None or not tensor.requires_grad else tensor.new_empty(tensor.shape)
+
+
+def _like_inputs(inputs: Tensor, width: int, rows: Rows | None) -> Tensor:
+    """`(time, batch, width)`, with rows or steps side by side as the inputs have them; zeros if rows end early."""
+    time, batch, _ = inputs.shape
+    new = inputs.new_empty if rows is None else inputs.new_zeros
+    if inputs.stride(0) < inputs.stride(1):
+        return new((batch, time, width)).transpose(0, 1)
+    return new((time, batch, width))
+
+
+def _ordered(tensor: Tensor | None, rows: Rows | None) -> Tensor | None:
+    """`(..., batch, width)` by row, contiguous."""
+    if tensor is None:
+        return None
+    return tensor.contiguous() if rows is None else tensor.index_select(-2, rows.order)
+
+
+def _unordered(tensor: Tensor, rows: Rows | None) -> Tensor:
+    """`(batch, width)` as the caller has it."""
+    return tensor if rows is None else tensor.index_select(0, rows.back)
+
+
+def _sizes_for(c: CProblem) -> CSizes:
+    masks = (c.x_masks, c.h_mask is not None)
+    return _sizes(
+        c.cell,
+        c.reset_before,
+        c.time,
+        c.batch,
+        c.features,
+        c.units,
+        c.steps,
+        c.threads,
+        c.training,
+        c.padded,
+        masks,
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _sizes(
+    cell: int,
+    reset_before: int,
+    time: int,
+    batch: int,
+    features: int,
+    units: int,
+    steps: int,
+    threads: int,
+    training: int,
+    padded: int,
+    masks: tuple[int, bool],
+) -> CSizes:
+    """The memory that a problem needs; no address is followed, only asked for."""
+    there = 1
+    c = CProblem(cell, 0, 0, time, batch, features, units, steps, threads, 0, training, padded)
+    c.reset_before = reset_before
+    c.x_masks, c.x_mask, c.h_mask = masks[0], there if masks[0] else None, there if masks[1] else None
+    sizes = CSizes()
+    library.functions().ostinato_sizes(ctypes.byref(c), ctypes.byref(sizes))
+    return sizes
+
+
+def _check(problem: Problem) -> None:
+    """Raise ValueError for tensors that do not fit: the kernels would read past their ends."""
+    recurrence: Any = problem.recurrence
+    _, gates, states = CELLS[type(recurrence)]
+    time, batch, features = problem.inputs.shape
+    units = recurrence.recurrent_kernel.shape[0]
+    state, width = (batch, units), gates * units
+    bias = (2, width) if type(recurrence) is GRU and recurrence.reset_after else (width,)
+    given = [*problem.state, recurrence.kernel, recurrence.recurrent_kernel, recurrence.bias]
+    wanted: list[tuple[int, ...]] = [*[state] * states, (features, width), (units, width), bias]
+    for mask, size in ((recurrence.dropout, features), (recurrence.recurrent_dropout, units)):
+        if mask is not None:
+            given.append(mask)
+            whole = (batch, size) if mask.dim() == 2 else (gates, batch, size)
+            wanted.append(whole)
+    fits = len(given) == len(wanted) and all(
+        x is None or (x.shape == shape and x.dtype is torch.float32 and x.is_cpu)
+        for x, shape in zip(given, wanted, strict=True)
+    )
+    if not fits:
+        found = [None if x is None else (tuple(x.shape), str(x.dtype), x.device.type) for x in given]
+        raise ValueError(
+            f"engine 'native': {type(recurrence).name} of {units} units over inputs {tuple(problem.inputs.shape)} "
+            f"takes state, kernel, recurrent kernel, bias and dropout masks in float32 on cpu, of shapes {wanted}; got "
+            f"{found}."
+        )
+    lengths = problem.lengths
+    if lengths is not None and (
+        tuple(lengths.shape) != (batch,) or not bool(((lengths >= 0) & (lengths <= time)).all())
+    ):
+        raise ValueError(
+            f"engine 'native': lengths must be ({batch},), from 0 to {time}; got {tuple(lengths.shape)}: "
+            f"{lengths.tolist()}."
+        )
