@@ -1,174 +1,122 @@
-"""Times, side by side in one run: `python -m benchmarks` (or `make bench`).
+"""`python -m benchmarks`: ours and other libraries, side by side in one run, as tables and a picture.
 
-Medians over interleaved rounds. Ratios mean more than milliseconds: the machine is named in the output.
+Each measurement is of interleaved rounds; what is said are medians, and medians of ratios within a round. Libraries
+live in processes of their own, with as many processors each, and are asked in turn. `make bench` runs all.
 """
 
 from __future__ import annotations
 
-import platform
-import statistics
-import time
-from collections.abc import Callable
-from typing import Any
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-import numpy as np
-import torch
 from rich.console import Console
-from rich.table import Table
 
-import ostinato
-from benchmarks.plain import FusedLSTM, LoopLSTM, PlainModel, plain_step
-from ostinato.core.graph import call_masked
-from ostinato.engines import select
-from ostinato.recurrence.base import Problem, Scanned
-from ostinato.training import step as steps_of_fit
-
-BATCH, TIME, FEATURES, UNITS, CLASSES = 64, 28, 28, 64, 10
-ROUNDS = 5
-
-
-class Clock:
-    """An engine that computes nothing and notes when it was asked."""
-
-    name = "clock"
-    differentiable = True
-    runs_cudnn = False
-
-    def __init__(self, units: int) -> None:
-        zero = torch.zeros(1, units)
-        self.answer = Scanned(None, zero, (zero, zero))
-        self.asked = 0
-
-    def refuses(self, spec: Any) -> list[str]:
-        return []
-
-    def forward(self, problem: Problem) -> tuple[Scanned, None]:
-        self.asked = time.perf_counter_ns()
-        return self.answer, None
-
-    def backward(self, saved: Any, grads: Any) -> list[Any]:
-        raise NotImplementedError
+from benchmarks import fit, layers, memory, overhead
+from benchmarks.host import hosts
+from benchmarks.machine import describe
+from benchmarks.peers import LIBRARIES, OURS, PEAKS, missing
+from benchmarks.picture import draw
+from benchmarks.race import Outcome, Rounds
+from benchmarks.report import report, times
+from benchmarks.results import KINDS, Results
+from benchmarks.tasks import GATES, SIZES, TINY, VARIANTS, WORKS, Size
 
 
-def call_overhead(calls: int = 5000) -> float:
-    """Microseconds from `LSTM.__call__` to `engine.forward`, on a built layer in inference."""
-    layer, x, clock = ostinato.layers.LSTM(UNITS).eval(), torch.randn(1, 100, UNITS), Clock(UNITS)
-    layer(x)
-    engines, times = select.ENGINES, []
-    select.ENGINES = (clock,)
-    try:
-        with torch.no_grad():
-            for _ in range(calls):
-                start = time.perf_counter_ns()
-                layer(x)
-                times.append(clock.asked - start)
-    finally:
-        select.ENGINES = engines
-    return statistics.median(times) / 1e3
+def size(text: str) -> tuple[str, Size]:
+    """A size by its name, or by its numbers."""
+    if text in SIZES:
+        return text, SIZES[text]
+    numbers = text.split(",")
+    if len(numbers) != 4 or not all(number.isdecimal() and int(number) for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(SIZES)}, nor batch,time,features,units")
+    return text, Size(*map(int, numbers))
 
 
-def guide_model() -> Any:
-    """The guide's model, compiled and built."""
-    model = ostinato.Sequential(
-        [
-            ostinato.layers.LSTM(UNITS, input_shape=(None, FEATURES)),
-            ostinato.layers.BatchNormalization(),
-            ostinato.layers.Dense(CLASSES),
-        ]
+def arguments_of(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n\n")[0])
+    add = parser.add_argument
+    processors = len(os.sched_getaffinity(0))
+    add("what", nargs="*", metavar="WHAT", help=f"{', '.join(KINDS)}; or report, to write it anew (all)")
+    add(
+        "--out", type=Path, default=Path("benchmarks/results"), help="the folder of report.md, layers.png (%(default)s)"
     )
-    loss = ostinato.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer="sgd", loss=loss, metrics=["accuracy"])
-    return model
+    add("--sizes", nargs="+", type=size, help=f"of {', '.join(SIZES)}, or batch,time,features,units (all)")
+    add("--cells", nargs="+", choices=GATES, default=list(GATES))
+    add("--works", nargs="+", choices=WORKS, default=list(WORKS))
+    add("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    add("--peers", nargs="+", choices=LIBRARIES, default=list(LIBRARIES), help="ostinato always runs")
+    add("--rounds", type=int, default=9, help="(%(default)s)")
+    add("--seconds", type=float, default=0.1, help="of each library in a round, at least one call (%(default)s)")
+    add("--steps", type=int, default=60, help="of fit in a call (%(default)s)")
+    add("--threads", type=int, default=processors, help="of each library (%(default)s, all there are)")
+    add("--small", action="store_true", help="a tiny size, one round: to see that all runs")
+    chosen = parser.parse_args(given)
+    unknown = sorted(set(chosen.what) - {*KINDS, "report"})
+    if unknown:
+        parser.error(f"WHAT is of {', '.join(KINDS)} and report, not {', '.join(unknown)}")
+    if not 1 <= chosen.threads <= processors:
+        parser.error(f"--threads must be from 1 to {processors}, the processors there are; got {chosen.threads}")
+    if chosen.rounds < 1 or chosen.steps < 1 or chosen.seconds <= 0:
+        parser.error("--rounds, --steps and --seconds must be positive")
+    chosen.sizes = dict(chosen.sizes or SIZES)
+    if chosen.small:
+        chosen.sizes, chosen.rounds, chosen.seconds, chosen.steps = TINY, 1, 0.001, 2
+    chosen.command = shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if given is None else given)])
+    return chosen
 
 
-def data(steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Random images and labels for a number of steps."""
-    generator = np.random.default_rng(0)
-    x = generator.random((BATCH * steps, TIME, FEATURES), dtype=np.float32)
-    return x, generator.integers(0, CLASSES, BATCH * steps)
+def main(given: Sequence[str] | None = None) -> None:
+    """Measure, and write what was found."""
+    chosen, console = arguments_of(given), Console(highlight=False, soft_wrap=True)
+    results = Results(chosen.out)
+    kinds = [kind for kind in KINDS if kind in chosen.what or not chosen.what]
+    if kinds:
+        measure(kinds, chosen, results, console)
+    (chosen.out / "report.md").write_text(report(results))
+    draw(results)
+    console.print(f"{chosen.out}: report.md, layers.png")
 
 
-def trainer_overhead(steps: int = 200) -> tuple[float, float]:
-    """(milliseconds per step of fit, of those not in forward, backward or optimizer) for the guide's model."""
-    model, (x, y) = guide_model(), data(steps)
-    model.fit(x, y, batch_size=BATCH, verbose=0)
-    inside = [0.0]
-
-    def timed(function: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
-            result = function(*args, **kwargs)
-            inside[0] += time.perf_counter() - start
-            return result
-
-        return run
-
-    originals = steps_of_fit.call_masked, torch.Tensor.backward, model.optimizer.step
-    steps_of_fit.call_masked = timed(call_masked)
-    torch.Tensor.backward = timed(originals[1])
-    model.optimizer.step = timed(originals[2])
-    try:
-        start = time.perf_counter()
-        model.fit(x, y, batch_size=BATCH, verbose=0)
-        whole = time.perf_counter() - start
-    finally:
-        steps_of_fit.call_masked, torch.Tensor.backward, model.optimizer.step = originals
-    return 1e3 * whole / steps, 1e3 * (whole - inside[0]) / steps
-
-
-def fit_against_plain(recurrent: torch.nn.Module, steps: int = 60) -> tuple[float, float]:
-    """Milliseconds per step: fit of the guide's model, and a plain PyTorch loop around the same with `recurrent`."""
-    model, (x, y) = guide_model(), data(steps)
-    plain = PlainModel(recurrent, UNITS, CLASSES)
-    optimizer = torch.optim.SGD(plain.parameters(), lr=0.01)
-    xs, ys = torch.from_numpy(x), torch.from_numpy(y)
-
-    def run_plain() -> None:
-        order = torch.randperm(len(xs))
-        for start in range(0, len(xs), BATCH):
-            index = order[start : start + BATCH]
-            plain_step(plain, optimizer, xs[index], ys[index])
-
-    def run_fit() -> None:
-        model.fit(x, y, batch_size=BATCH, verbose=0)
-
-    return interleaved(run_fit, run_plain, steps)
+def measure(kinds: Sequence[str], chosen: argparse.Namespace, results: Results, console: Console) -> None:
+    left_out = {peer: needs for peer in chosen.peers if (needs := missing(peer))}
+    for peer, needs in left_out.items():
+        console.print(f"{peer} is left out: {' and '.join(needs)} not installed")
+    peers = [peer for peer in LIBRARIES if peer == OURS or (peer in chosen.peers and peer not in left_out)]
+    rounds = Rounds(chosen.rounds, chosen.seconds)
+    with hosts([*peers, *PEAKS], chosen.threads) as started:
+        machine = {**describe(chosen.threads, started, left_out), "command": chosen.command}
+        if "layers" in kinds:
+            results.begin("layers", machine)
+            for about, task in layers.races(chosen.sizes, chosen.cells, chosen.works, chosen.variants):
+                outcome = layers.compare(about, task, peers, started, rounds)
+                results.add("layers", outcome.as_json())
+                console.print(line(" ".join([about["size"], about["cell"], about["work"], about["variant"]]), outcome))
+        if "fit" in kinds:
+            results.begin("fit", machine)
+            outcome = fit.compare(peers, started, rounds, chosen.steps)
+            results.add("fit", outcome.as_json())
+            console.print(line("fit", outcome))
+    if "memory" in kinds:
+        results.begin("memory", machine)
+        for name, each in chosen.sizes.items():
+            for cell in chosen.cells:
+                found = memory.peaks(cell, name, each, peers, chosen.threads)
+                results.add("memory", found)
+                numbers = ", ".join(f"{peer} {peak:.1f}" for peer, peak in found["megabytes"].items())
+                console.print(f"{name} {cell} memory: {numbers} MB")
+    if "overhead" in kinds:
+        results.begin("overhead", machine)
+        results.add("overhead", overhead.measure(chosen.threads, chosen.rounds, chosen.steps))
 
 
-def interleaved(first: Callable[[], None], second: Callable[[], None], steps: int) -> tuple[float, float]:
-    """Medians of both in milliseconds per step, taken in turn."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for function in (first, second):
-        function()
-    for _ in range(ROUNDS):
-        for function, mine in zip((first, second), times, strict=True):
-            start = time.perf_counter()
-            function()
-            mine.append(1e3 * (time.perf_counter() - start) / steps)
-    return statistics.median(times[0]), statistics.median(times[1])
-
-
-def main() -> None:
-    """Measure and print."""
-    console = Console()
-    processor = platform.processor() or platform.machine()
-    console.print(f"{processor}, {torch.get_num_threads()} threads, torch {torch.__version__}", highlight=False)
-    table = Table("what", "measured", "at most")
-    table.add_row("LSTM.__call__ to engine.forward", f"{call_overhead():.1f} µs", "15 µs")
-    rounds = sorted(trainer_overhead() for _ in range(ROUNDS))
-    step, outside = statistics.median(r[0] for r in rounds), statistics.median(r[1] for r in rounds)
-    table.add_row("fit, a step of the guide's model", f"{step:.2f} ms", "")
-    table.add_row("  of it outside forward, backward, optimizer", f"{outside:.3f} ms", "0.3 ms")
-    fit, fused = fit_against_plain(FusedLSTM(FEATURES, UNITS))
-    table.add_row("fit", f"{fit:.2f} ms a step", "")
-    table.add_row("plain PyTorch loop with torch.nn.LSTM", f"{fused:.2f} ms a step", "")
-    table.add_row("  ratio", f"{fit / fused:.2f}", "1.1")
-    with ostinato.use_engine("reference"):
-        fit, loop = fit_against_plain(LoopLSTM(FEATURES, UNITS))
-    table.add_row("fit, reference engine", f"{fit:.2f} ms a step", "")
-    table.add_row("plain PyTorch loop, hand-written LSTM loop", f"{loop:.2f} ms a step", "")
-    table.add_row("  ratio", f"{fit / loop:.2f}", "2")
-    console.print(table)
+def line(what: str, outcome: Outcome) -> str:
+    """A race in a line: our time, and how many times that the others take."""
+    rest = [f"{label} {times(outcome.ratio(label, OURS))}" for label in outcome.times if label not in (OURS, *PEAKS)]
+    return f"{what}: {outcome.milliseconds(OURS):.3g} ms ({outcome.notes[OURS]}); times: {', '.join(rest)}"
 
 
 if __name__ == "__main__":

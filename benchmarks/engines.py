@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import platform
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 import ostinato
-from benchmarks.__main__ import BATCH, CLASSES, FEATURES, UNITS, data, guide_model
+from benchmarks.machine import native, processor
+from ostinato.engines.select import ENGINES
 
 LAYERS: dict[str, tuple[Any, Any]] = {
     "LSTM": (ostinato.layers.LSTM, torch.nn.LSTM),
@@ -28,6 +27,8 @@ LAYERS: dict[str, tuple[Any, Any]] = {
 SIZES = [(1, 10, 16, 16), (1, 100, 64, 64), (8, 50, 32, 64), (64, 28, 28, 64), (32, 50, 128, 256)]
 """(batch, time, features, units)."""
 ROUNDS = 7
+OTHERS = ("aten", "reference", "torch")
+"""As many times as long they take; torch's layer knows no mask and runs all steps."""
 
 
 def best(ways: dict[str, Callable[[], Any]], calls: int = 3, rounds: int = ROUNDS) -> dict[str, float]:
@@ -72,65 +73,25 @@ def ways_of(kind: str, sizes: tuple[int, int, int, int], mask: Any, training: bo
         with ostinato.use_engine(engine):
             run(layer, lambda: layer(x, mask=mask))
 
-    ways = {name: functools.partial(on, name) for name in ("aten", "reference")}
+    ways = {engine.name: functools.partial(on, engine.name) for engine in ENGINES}
     return {**ways, "torch": lambda: run(other, lambda: other(x)[0])}
-
-
-class Plain(torch.nn.Module):
-    """The guide's model as one writes it with torch's layers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lstm = torch.nn.LSTM(FEATURES, UNITS, batch_first=True)
-        self.normalization = torch.nn.BatchNorm1d(UNITS, eps=1e-3, momentum=0.01)
-        self.dense = torch.nn.Linear(UNITS, CLASSES)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.dense(self.normalization(self.lstm(x)[0][:, -1]))
-
-
-def fit_against_torch(steps: int = 60, rounds: int = 15) -> tuple[float, float]:
-    """Milliseconds a step: fit of the guide's model on aten, and a plain loop around `torch.nn.LSTM`. Medians."""
-    model, (x, y), plain = guide_model(), data(steps), Plain()
-    optimizer = torch.optim.SGD(plain.parameters(), lr=0.01)
-    xs, ys = torch.from_numpy(x), torch.from_numpy(y)
-
-    def run_plain() -> None:
-        order = torch.randperm(len(xs))
-        for start in range(0, len(xs), BATCH):
-            index = order[start : start + BATCH]
-            loss = torch.nn.functional.cross_entropy(plain(xs[index]), ys[index])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-    def run_fit() -> None:
-        model.fit(x, y, batch_size=BATCH, verbose=0)
-
-    pairs = [best({"fit": run_fit, "plain": run_plain}, calls=1, rounds=1) for _ in range(rounds)]
-    fit, loop = (statistics.median(pair[name] for pair in pairs) / steps for name in ("fit", "plain"))
-    return fit, loop
 
 
 def main() -> None:
     """Measure and print."""
     torch.set_num_threads(1)
     console = Console()
-    console.print(
-        f"{platform.processor() or platform.machine()}, one thread, torch {torch.__version__}", highlight=False
+    console.print(f"{processor()}, one thread, torch {torch.__version__}, {native()}", highlight=False)
+    table = Table(
+        "layer", "batch, time, features, units", "mask", "", "native ms", *("times " + name for name in OTHERS)
     )
-    table = Table("layer", "batch, time, features, units", "mask", "", "aten ms", "of reference", "of torch unmasked")
     for kind, sizes in itertools.product(LAYERS, SIZES):
         for (masked, mask), training in itertools.product(masks_of(*sizes[:2]).items(), (False, True)):
             ms = best(ways_of(kind, sizes, mask, training))
             what = "training" if training else "inference"
-            ratios = [f"{ms['aten'] / ms[other]:.2f}" for other in ("reference", "torch")]
-            table.add_row(kind, str(sizes), masked, what, f"{ms['aten']:.2f}", *ratios)
+            ratios = [f"{ms[other] / ms['native']:.2f}" for other in OTHERS]
+            table.add_row(kind, str(sizes), masked, what, f"{ms['native']:.2f}", *ratios)
     console.print(table)
-    fit, plain = fit_against_torch()
-    console.print(
-        f"the guide's fit: {fit:.2f} ms a step; a plain loop with torch.nn.LSTM: {plain:.2f}; {fit / plain:.2f}"
-    )
 
 
 if __name__ == "__main__":
