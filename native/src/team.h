@@ -22,7 +22,7 @@ struct Meeting {
         __atomic_store_n(&places[id].arrivals, now, __ATOMIC_RELEASE);
         for (int64_t other = 0; other < threads; ++other)
             for (int64_t turns = 0; __atomic_load_n(&places[other].arrivals, __ATOMIC_ACQUIRE) < now; ++turns) {
-                if (turns > 10000) sched_yield();
+                if (turns > 2000) sched_yield();
 #if defined(__x86_64__)
                 __builtin_ia32_pause();
 #endif
