@@ -1,0 +1,46 @@
+"""Random problems on the native engine; `tools/fuzz_native.py` runs thousands of them under sanitizers."""
+
+import random
+
+import pytest
+import torch
+
+import fuzz
+
+CASES = 60
+
+
+def test_random_problems_agree_with_the_loop(native):
+    first = random.SystemRandom().randrange(1 << 30)
+    compared = 0
+    for seed in range(first, first + CASES):
+        case = fuzz.draw_case(seed)
+        try:
+            compared += fuzz.check(case).steady
+        except AssertionError as error:
+            pytest.fail(f"{case}: {error}")
+    assert compared > CASES // 2
+
+
+def test_a_case_is_its_seed():
+    assert fuzz.draw_case(5) == fuzz.draw_case(5) != fuzz.draw_case(6)
+    for one, other in zip(fuzz.problems_of(fuzz.draw_case(5)), fuzz.problems_of(fuzz.draw_case(5)), strict=True):
+        assert one.inputs.stride() == other.inputs.stride()
+        assert one.inputs.equal(other.inputs)
+
+
+@pytest.mark.parametrize("factor", [1.01, float("nan")])
+def test_what_is_wrong_is_found(native, monkeypatch, factor):
+    """An engine whose last number is off by more than rounding, or was left out, fails each case."""
+    right = fuzz._native
+
+    def wrong(problems):
+        *others, last = right(problems)
+        factors = torch.ones_like(last)
+        factors[-1, -1] = factor
+        return [*others, last * factors]
+
+    monkeypatch.setattr(fuzz, "_native", wrong)
+    for seed in range(8):
+        with pytest.raises(AssertionError):
+            fuzz.check(fuzz.draw_case(seed))
