@@ -160,6 +160,19 @@ ACCEPTED["native"] |= {
     ),
 }
 
+for _cell in ("simple_rnn", "gru", "gru_v1", "lstm"):
+    ACCEPTED["native"] |= {
+        f"{_cell}, both directions": Row(both(asked(_cell)), {}),
+        f"{_cell}, both directions, with gradients": Row(both(asked(_cell, requires_grad=True)), {}),
+        f"{_cell}, both directions, last only, lengths, no bias": Row(
+            both(asked(_cell, sequences=False, lengths=LENGTHS, bias=False)), {}
+        ),
+        f"{_cell}, both directions, all dropout": Row(both(asked(_cell, **ALL_DROPOUT)), {}),
+        f"{_cell}, both directions, the other an lstm with relu": Row(
+            both(asked(_cell), asked("lstm", activation="relu", units=7)), {}
+        ),
+    }
+
 
 def _learned(asked: Problem, mask: str) -> Problem:
     """With a dropout mask that requires a gradient."""
@@ -222,6 +235,20 @@ REFUSED: dict[str, dict[str, Row]] = {
             with_recurrence(Stack([asked("lstm").recurrence]), (asked("lstm").state,)), {}, (KINDS + "stack",)
         ),
         "conv_lstm": Row(_conv(), {}, (KINDS + "conv_lstm",)),
+        # -- two directions --
+        "both directions, of one's own": Row(
+            both(with_recurrence(Own(torch.ones(1)), (torch.zeros(3, 2),))), {}, (KINDS + "recurrence",)
+        ),
+        "both directions, one with an activation of one's own": Row(
+            both(asked("lstm"), _with("activation", torch.sin)), {}, (ACTIVATION.format("activation"),)
+        ),
+        "both directions, float64": Row(both(asked("gru", dtype=torch.float64)), {}, (FLOAT32,)),
+        "both directions, on a GPU": Row(both(asked("gru")), CUDA, ("runs on cpu, not on cuda",)),
+        "both directions, a dropout mask of one that learns": Row(
+            both(asked("lstm"), _learned(asked("lstm", dropout="shared", requires_grad=True), "dropout")),
+            {},
+            (LEARNED,),
+        ),
         # -- all at once --
         "conv_lstm, all at once": Row(
             _conv(),
