@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#define OSTINATO_ABI 1
+#define OSTINATO_ABI 2
 
 extern "C" {
 

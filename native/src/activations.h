@@ -37,8 +37,8 @@ struct Chosen {
         switch (kind) {
             case OSTINATO_TANH: return 1.0f - y * y;
             case OSTINATO_SIGMOID: return y - y * y;
-            case OSTINATO_RELU: return y > 0.0f ? splat(1.0f) : vec{};
-            case OSTINATO_HARD_SIGMOID: return (y > 0.0f) & (y < 1.0f) ? splat(1.0f / 6.0f) : vec{};
+            case OSTINATO_RELU: return y <= 0.0f ? vec{} : splat(1.0f);  // of NaN it is 1, as torch's
+            case OSTINATO_HARD_SIGMOID: return (y <= 0.0f) | (y >= 1.0f) ? vec{} : splat(1.0f / 6.0f);
             default: return splat(1.0f);
         }
     }

@@ -97,9 +97,27 @@ struct Backward {
         tile.clear();
         if (p.h_mask) return through_masked_slots(tile, part, entry, row);
         const float* packed = recurrent + part * at.panels * At::h_floats * wide;
-        for (int64_t panel = 0; panel < at.panels; ++panel, packed += At::h_floats * wide)
-            add(tile, Rows{at.gates_at(d_gates, panel, entry + row) + Cell::h_first * V, At::panel_floats}, packed,
-                At::h_floats);
+        over_panels<At::h_floats>(tile, packed, entry + row, Cell::h_first * V);
+    }
+
+    // Products with the gradients of slots, `Depth` floats from `from` on, of all panels; in parts of DEEP.
+    template <int64_t Depth, int Tall>
+    INLINE void over_panels(Tile<Tall, WIDTH>& tile, const float* packed, int64_t entry, int64_t from) {
+        constexpr int64_t at_once = larger(DEEP / Depth, 1);
+        const auto add_panels = [&](int64_t first, int64_t end) {
+            for (int64_t panel = first; panel < end; ++panel)
+                add(tile, Rows{at.gates_at(d_gates, panel, entry) + from, At::panel_floats}, packed + panel * Depth * wide,
+                    Depth);
+        };
+        if (at.panels <= at_once) return add_panels(0, at.panels);
+        alignas(64) float total[TILE_FLOATS];
+        tile.put(total);
+        for (int64_t first = 0; first < at.panels; first += at_once) {
+            tile.clear();
+            add_panels(first, smaller(first + at_once, at.panels));
+            tile.add_to(total);
+        }
+        tile.take(total);
     }
 
     template <int Tall>
@@ -154,7 +172,14 @@ struct Backward {
             if (d_outputs) dh += load_apart(d_outputs + unit * p.d_unit, p.d_unit, left);
             const vec direct = equation.backward(dh, dc ? dc + here : nullptr, place(states, unit, left, to), to);
             if (Cell::carries) store(carried + here, direct);
+            clear_beyond(to, left, 0, Cell::slots);
         }
+    }
+
+    // Nothing may come from units that there are not; not even of infinite inputs, whose product with a zero is NaN.
+    INLINE void clear_beyond(float* slots, int64_t left, int first, int end) {
+        if (left < V)
+            for (int slot = first; slot < end; ++slot) store(slots + slot * V, load(slots + slot * V, left));
     }
 
     // Through r * h, once the gradients of the candidates of all units are there.
@@ -163,8 +188,7 @@ struct Backward {
         Tile<Tall, WIDTH> tile;
         tile.clear();
         const float* packed = candidate + part * at.panels * At::panel_units * wide;
-        for (int64_t panel = 0; panel < at.panels; ++panel, packed += At::panel_units * wide)
-            add(tile, Rows{at.gates_at(d_gates, panel, step.entry + row), At::panel_floats}, packed, At::panel_units);
+        over_panels<At::panel_units>(tile, packed, step.entry + row, 0);
         alignas(64) float sums[TILE_FLOATS];
         tile.put(sums);
         for (int r = 0; r < Tall; ++r) reset_points(sums + r * wide, part, step, row + r);
@@ -180,6 +204,7 @@ struct Backward {
             float *past = carried + row * at.padded_units + unit, *to = slots(step, row, unit);
             if constexpr (Cell::resets)
                 store(past, load(past) + equation.reset_backward(d, place(states, unit, left, to), to));
+            clear_beyond(to, left, 2, 3);
         }
     }
 

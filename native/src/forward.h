@@ -89,11 +89,14 @@ struct Forward {
     void first_slots(int64_t panel, Step step, int64_t row) {
         constexpr int first = Cell::h_first * blocks, count = Cell::h_count * blocks;
         Tile<Tall, At::width> tile;
+        if (at.gates && !at.projected)  // other threads had these lines last: ask for them before they are written
+            for (int64_t i = 0; i < Tall * At::panel_floats; i += 16)
+                will_write(at.gates_at(at.gates, panel, step.entry + row) + i);
         begin(tile, panel, step, row);
         const float* weights = recurrent + panel * p.units * At::h_floats;
         if (p.h_mask) {
             const Rows rows{at.masked_at(step.entry + row, row), at.h_apart};
-            multiply<first, count>(tile, Apart<Rows, blocks>{rows, at.masks_apart()}, weights, At::h_floats, p.units);
+            multiply_deep<first, count>(tile, Apart<Rows, blocks>{rows, at.masks_apart()}, weights, At::h_floats, p.units);
         } else {
             const States<Cell> states(at, step, row);
             add<first, count>(tile, Rows{states.h_before, states.h_before_apart}, weights, At::h_floats);
@@ -125,7 +128,7 @@ struct Forward {
     INLINE void add(Tile<Tall, At::width>& tile, Rows rows, const float* weights, int64_t apart) {
         if constexpr (Tall <= 2)
             if (at.few) return multiply_split<First, Count>(tile, rows, weights, apart, p.units);
-        multiply<First, Count>(tile, rows, weights, apart, p.units);
+        multiply_deep<First, Count>(tile, rows, weights, apart, p.units);
     }
 
     // From the sums of a row in a panel to its new states.

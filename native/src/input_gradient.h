@@ -55,9 +55,7 @@ struct InputGradient {
         if (masks_apart)
             add_masked(tile, part, entry, step, packed);
         else
-            for (int64_t panel = 0; panel < at.panels; ++panel)
-                multiply<0, Wide>(tile, Rows{at.gates_at(d_gates, panel, entry) + Cell::x_first * V, At::panel_floats},
-                                  packed + panel * At::x_floats * wide, wide, At::x_floats);
+            over_panels(tile, entry, packed);
         alignas(64) float sums[TILE_FLOATS];
         tile.put(sums);
         for (int r = 0; r < Tall; ++r) {
@@ -71,6 +69,26 @@ struct InputGradient {
                 store(to + v * V, d, left);
             }
         }
+    }
+
+    // In parts of DEEP products.
+    template <int Tall, int Wide>
+    INLINE void over_panels(Tile<Tall, Wide>& tile, int64_t entry, const float* packed) {
+        constexpr int64_t at_once = larger(DEEP / At::x_floats, 1);
+        const auto add_panels = [&](int64_t first, int64_t end) {
+            for (int64_t panel = first; panel < end; ++panel)
+                multiply<0, Wide>(tile, Rows{at.gates_at(d_gates, panel, entry) + Cell::x_first * V, At::panel_floats},
+                                  packed + panel * At::x_floats * wide, wide, At::x_floats);
+        };
+        if (at.panels <= at_once) return add_panels(0, at.panels);
+        alignas(64) float total[TILE_FLOATS];
+        tile.put(total);
+        for (int64_t first = 0; first < at.panels; first += at_once) {
+            tile.clear();
+            add_panels(first, smaller(first + at_once, at.panels));
+            tile.add_to(total);
+        }
+        tile.take(total);
     }
 
     // Where each gate has a mask of its own.

@@ -53,8 +53,8 @@ struct SimpleRnn {
     static constexpr bool keeps_gates = false, carries = false, resets = false;
 };
 
-INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+INLINE constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 INLINE int64_t divided_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // The distance of rows of so many floats: whole cache lines, and no multiple of many, for rows at such distances would

@@ -63,9 +63,9 @@ struct Projection {
         tile.for_each([&](vec& sum, int, int v) { sum = load(bias + panel * At::panel_floats + v * V); });
         const Rows rows{x, at.x_apart};
         if (at.x_copies() == 1)
-            multiply<first, count>(tile, rows, weights, At::x_floats, p.features);
+            multiply_deep<first, count>(tile, rows, weights, At::x_floats, p.features);
         else
-            multiply<first, count>(tile, Apart<Rows, Cell::blocks>{rows, at.x_entries() * at.x_apart}, weights,
+            multiply_deep<first, count>(tile, Apart<Rows, Cell::blocks>{rows, at.x_entries() * at.x_apart}, weights,
                                    At::x_floats, p.features);
     }
 

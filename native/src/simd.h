@@ -74,6 +74,9 @@ INLINE void store(float* p, vec x, int64_t n) {
 #endif
 }
 
+// Have the cache line at p here, and nowhere else.
+INLINE void will_write(float* p) { __builtin_prefetch(p, 1); }
+
 // Of two numbers the one within the limit; NaN stays NaN.
 INLINE vec at_most(vec x, float limit) { return x > limit ? splat(limit) : x; }
 INLINE vec at_least(vec x, float limit) { return x < limit ? splat(limit) : x; }

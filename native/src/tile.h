@@ -13,12 +13,14 @@ struct Rows {
     const float* at;
     int64_t stride;
     INLINE float operator()(int r, int64_t k, int) const { return at[r * stride + k]; }
+    INLINE Rows from(int64_t k) const { return {at + k, stride}; }
 };
 
 struct Columns {
     const float* at;
     int64_t stride;
     INLINE float operator()(int r, int64_t k, int) const { return at[k * stride + r]; }
+    INLINE Columns from(int64_t k) const { return {at + k * stride, stride}; }
 };
 
 // Rows or columns, one set for each `Each` vectors, `apart` floats from the set before.
@@ -29,6 +31,7 @@ struct Apart {
     INLINE float operator()(int r, int64_t k, int v) const {
         return Factor{factor.at + (v / Each) * apart, factor.stride}(r, k, v);
     }
+    INLINE Apart from(int64_t k) const { return {factor.from(k), apart}; }
 };
 
 constexpr int TILE_FLOATS = TILE_ROWS * WIDTH * V;
@@ -44,6 +47,17 @@ struct Tile {
     // Out of the registers, [row][vector][V]: what is done with sums then is said once for tiles of all heights.
     INLINE void put(float* to) {
         for_each([&](vec& sum, int r, int v) { store(to + (r * Wide + v) * V, sum); });
+    }
+
+    INLINE void add_to(float* to) {
+        for_each([&](vec& sum, int r, int v) {
+            float* at = to + (r * Wide + v) * V;
+            store(at, load(at) + sum);
+        });
+    }
+
+    INLINE void take(const float* from) {
+        for_each([&](vec& sum, int r, int v) { sum = load(from + (r * Wide + v) * V); });
     }
 
     // Call `work(sum, row, vector)` for each.
@@ -97,6 +111,22 @@ INLINE void multiply_split(Tile<Tall, Wide>& tile, Factor factor, const float* w
         }
     for (int r = 0; r < Tall; ++r)
         for (int v = 0; v < Count; ++v) tile.sum[r][First + v] += odd.sum[r][v];
+}
+
+constexpr int64_t DEEP = 256;  // products that are summed one after the other; more are summed apart, for less error
+
+// As `multiply`, in parts of DEEP.
+template <int First, int Count, int Tall, int Wide, class Factor>
+INLINE void multiply_deep(Tile<Tall, Wide>& tile, Factor factor, const float* weights, int64_t step, int64_t depth) {
+    if (depth <= DEEP) return multiply<First, Count>(tile, factor, weights, step, depth);
+    alignas(64) float total[TILE_FLOATS];
+    tile.put(total);
+    for (int64_t k = 0; k < depth; k += DEEP) {
+        tile.clear();
+        multiply<First, Count>(tile, factor.from(k), weights + k * step, step, depth - k < DEEP ? depth - k : DEEP);
+        tile.add_to(total);
+    }
+    tile.take(total);
 }
 
 template <int N>

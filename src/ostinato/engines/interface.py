@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-ABI = 1
+ABI = 2
 """The number of the interface that this file describes."""
 
 _NUMBER, _ADDRESS = ctypes.c_int64, ctypes.c_void_p

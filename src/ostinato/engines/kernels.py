@@ -81,12 +81,12 @@ class Run(NamedTuple):
         """With memory for its results. Raises ValueError for tensors that do not fit."""
         _check(problem)
         recurrence: Any = problem.recurrence
-        inputs: Tensor = problem.inputs
+        inputs = problem.inputs.resolve_neg()
         time, batch, features = inputs.shape
         rows = None if problem.lengths is None else Rows.of(problem.lengths, time)
         state = [_ordered(each, rows) for each in problem.state]
-        kernel, recurrent = recurrence.kernel.contiguous(), recurrence.recurrent_kernel.contiguous()
-        bias = None if recurrence.bias is None else recurrence.bias.contiguous()
+        kernel, recurrent = _plain(recurrence.kernel), _plain(recurrence.recurrent_kernel)
+        bias = None if recurrence.bias is None else _plain(recurrence.bias)
         x_mask, h_mask = _ordered(recurrence.dropout, rows), _ordered(recurrence.recurrent_dropout, rows)
         units = recurrent.shape[0]
         outputs = _like_inputs(inputs, units, rows) if problem.sequences else None
@@ -131,7 +131,7 @@ class Run(NamedTuple):
         sizes = _sizes_for(c)
         saved = inputs.new_empty(sizes.saved)
         c.saved = saved.data_ptr()
-        kept = (kernel, recurrent, bias, x_mask, h_mask, saved, *state)
+        kept = (inputs, kernel, recurrent, bias, x_mask, h_mask, saved, *state)
         return cls(problem, c, sizes, rows, outputs, results, kept)
 
     def scanned(self) -> Scanned:
@@ -152,7 +152,7 @@ class Gradients:
             d_h = d_last if d_h is None else d_h + d_last
         self.run = run
         self._states = [_ordered(each, rows) for each in (d_h, *d_c)]
-        self._outputs = d_outputs
+        self._outputs = None if d_outputs is None else d_outputs.resolve_neg()
         self._make(problem, rows)
         self.c = self._described()
 
@@ -234,7 +234,12 @@ def _ordered(tensor: Tensor | None, rows: Rows | None) -> Tensor | None:
     """`(..., batch, width)` by row, contiguous."""
     if tensor is None:
         return None
-    return tensor.contiguous() if rows is None else tensor.index_select(-2, rows.order)
+    return _plain(tensor) if rows is None else _plain(tensor.index_select(-2, rows.order))
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """Contiguous, and its numbers are those in memory."""
+    return tensor.resolve_neg().contiguous()
 
 
 def _unordered(tensor: Tensor, rows: Rows | None) -> Tensor:
@@ -287,17 +292,22 @@ def _check(problem: Problem) -> None:
     """Raise ValueError for tensors that do not fit: the kernels would read past their ends."""
     recurrence: Any = problem.recurrence
     _, gates, states = CELLS[type(recurrence)]
-    time, batch, features = problem.inputs.shape
+    inputs = problem.inputs
+    if inputs.dim() != 3 or inputs.dtype is not torch.float32 or not inputs.is_cpu:
+        raise ValueError(
+            f"engine 'native': inputs must be (time, batch, features) in float32 on cpu; got {tuple(inputs.shape)} in "
+            f"{inputs.dtype} on {inputs.device.type}."
+        )
+    time, batch, features = inputs.shape
     units = recurrence.recurrent_kernel.shape[0]
     state, width = (batch, units), gates * units
     bias = (2, width) if type(recurrence) is GRU and recurrence.reset_after else (width,)
     given = [*problem.state, recurrence.kernel, recurrence.recurrent_kernel, recurrence.bias]
     wanted: list[tuple[int, ...]] = [*[state] * states, (features, width), (units, width), bias]
-    for mask, size in ((recurrence.dropout, features), (recurrence.recurrent_dropout, units)):
+    for mask, size, shared in ((recurrence.dropout, features, True), (recurrence.recurrent_dropout, units, gates == 1)):
         if mask is not None:
             given.append(mask)
-            whole = (batch, size) if mask.dim() == 2 else (gates, batch, size)
-            wanted.append(whole)
+            wanted.append((batch, size) if shared and mask.dim() == 2 else (gates, batch, size))
     fits = len(given) == len(wanted) and all(
         x is None or (x.shape == shape and x.dtype is torch.float32 and x.is_cpu)
         for x, shape in zip(given, wanted, strict=True)

@@ -68,8 +68,8 @@ def load() -> Library | None:
 def functions() -> ctypes.CDLL:
     """The library's functions. Raises RuntimeError where there is no library, which an engine refuses to run without.
 
-    >>> load() is None or functions().ostinato_abi()
-    1
+    >>> load() is None or functions().ostinato_abi() == ABI
+    True
     """
     found = _found()
     if isinstance(found, str):

@@ -8,6 +8,7 @@ import torch
 from torch.autograd import forward_ad
 
 from ostinato.recurrence.base import Problem, Recurrence
+from ostinato.recurrence.directions import Directions
 from ostinato.recurrence.nests import flatten
 
 
@@ -104,6 +105,8 @@ def spec_of(problem: Problem) -> Spec:
 
 def _learns_masks(recurrence: Recurrence) -> bool:
     """Whether a dropout mask, given by who calls an engine directly, wants a gradient."""
+    if isinstance(recurrence, Directions):
+        return _learns_masks(recurrence.forward) or _learns_masks(recurrence.backward)
     for mask in (getattr(recurrence, "dropout", None), getattr(recurrence, "recurrent_dropout", None)):
         if mask is not None and mask.requires_grad:
             return True
