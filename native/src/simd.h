@@ -125,8 +125,10 @@ struct Power {
 
 INLINE vec sigmoid(vec x) {
     constexpr float log2e = 1.44269504f;
-    const Power e(at_least(at_most(x * -log2e, 120.0f), -120.0f));
-    return reciprocal(1.0f + e.times(1.0f + e.q));
+    const vec y = x * -log2e;
+    const Power e(at_least(at_most(y, 120.0f), -120.0f));
+    const vec s = reciprocal(1.0f + e.times(1.0f + e.q));
+    return y > 120.0f ? vec{} : s;  // all the way to 0, where its slope is too
 }
 
 // m / (m + 2) with m = exp(2 x) - 1, which is accurate near 0 too.

