@@ -113,7 +113,7 @@ INLINE void multiply_split(Tile<Tall, Wide>& tile, Factor factor, const float* w
         for (int v = 0; v < Count; ++v) tile.sum[r][First + v] += odd.sum[r][v];
 }
 
-constexpr int64_t DEEP = 256;  // products that are summed one after the other; more are summed apart, for less error
+constexpr int64_t DEEP = 128;  // products that are summed one after the other; more are summed apart, for less error
 
 // As `multiply`, in parts of DEEP.
 template <int First, int Count, int Tall, int Wide, class Factor>

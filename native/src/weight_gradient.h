@@ -9,7 +9,7 @@ template <class Cell>
 struct WeightGradient {
     using At = Layout<Cell>;
     static constexpr int blocks = Cell::blocks;
-    static constexpr int64_t CHUNK = 128;  // steps whose products are summed from zero: less error, for nothing
+    static constexpr int64_t CHUNK = 64;  // steps whose products are summed from zero: less error, for nothing
 
     const OstinatoProblem& p;
     const At& at;
