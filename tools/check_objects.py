@@ -15,13 +15,14 @@ from pathlib import Path
 
 def shared(objects: list[Path]) -> dict[str, list[str]]:
     """The symbols that more than one object defines, and by whom."""
-    found = defaultdict(list)
+    found: dict[str, set[Path]] = defaultdict(set)  # a constructor stands twice in an object, under one name
     for path in objects:
         command = ["nm", "--extern-only", "--defined-only", "--demangle", "--format=bsd", str(path)]
         for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
             _, _, symbol = line.split(maxsplit=2)
-            found[symbol].append(path.parts[-3])  # the folder that CMake names after the target
-    return {symbol: names for symbol, names in found.items() if len(names) > 1}
+            found[symbol].add(path)
+    # Each is named by the folder that CMake names after the target.
+    return {symbol: sorted(path.parts[-3] for path in at) for symbol, at in found.items() if len(at) > 1}
 
 
 def main() -> int:

@@ -77,9 +77,26 @@ INLINE void store(float* p, vec x, int64_t n) {
 // Have the cache line at p here, and nowhere else.
 INLINE void will_write(float* p) { __builtin_prefetch(p, 1); }
 
-// Of two numbers the one within the limit; NaN stays NaN.
-INLINE vec at_most(vec x, float limit) { return x > limit ? splat(limit) : x; }
-INLINE vec at_least(vec x, float limit) { return x < limit ? splat(limit) : x; }
+// Of two numbers the one within the limit. NaN stays NaN: of these instructions it is their second operand's.
+INLINE vec at_most(vec x, float limit) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_maskz_min_ps(ALL, (__m512)splat(limit), (__m512)x);
+#elif defined(__AVX2__)
+    return (vec)_mm256_min_ps((__m256)splat(limit), (__m256)x);
+#else
+    return x > limit ? splat(limit) : x;
+#endif
+}
+
+INLINE vec at_least(vec x, float limit) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_maskz_max_ps(ALL, (__m512)splat(limit), (__m512)x);
+#elif defined(__AVX2__)
+    return (vec)_mm256_max_ps((__m256)splat(limit), (__m256)x);
+#else
+    return x < limit ? splat(limit) : x;
+#endif
+}
 
 // 1 / x of a finite x, to about the last bit.
 INLINE vec reciprocal(vec x) {

@@ -1,33 +1,59 @@
 // How work is dealt out to threads, and how they wait for one another.
 #pragma once
 
-#include <sched.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "layout.h"
 #include "parallel.h"
 
 namespace ostinato::OSTINATO_ISA {
 
-// A meeting of threads that do not sleep while they wait: steps of small batches take no longer than waking up.
-struct Meeting {
+// A meeting of threads. They spin at first, as steps of small batches take no longer than waking up; one that spun in
+// vain sleeps, and spins for less time at the next meeting: there may be fewer processors than threads.
+class Meeting {
+  public:
     static constexpr int most = 64;
-    struct alignas(64) Place {
-        int64_t arrivals;
-    };
-    Place places[most] = {};
 
     void wait(int64_t id, int64_t threads) {
         if (threads == 1) return;
-        const int64_t now = places[id].arrivals + 1;
-        __atomic_store_n(&places[id].arrivals, now, __ATOMIC_RELEASE);
+        Place& mine = places[id];
+        const int32_t now = mine.arrivals + 1;
+        __atomic_store_n(&mine.arrivals, now, __ATOMIC_SEQ_CST);
+        if (__atomic_load_n(&mine.sleepers, __ATOMIC_SEQ_CST)) wake(mine);
         for (int64_t other = 0; other < threads; ++other)
-            for (int64_t turns = 0; __atomic_load_n(&places[other].arrivals, __ATOMIC_ACQUIRE) < now; ++turns) {
-                if (turns > 2000) sched_yield();
-#if defined(__x86_64__)
-                __builtin_ia32_pause();
-#endif
-            }
+            if (other != id) mine.patience = wait_for(places[other], now, mine.patience);
     }
+
+  private:
+    static constexpr int32_t patient = 2048;
+
+    struct alignas(64) Place {
+        int32_t arrivals = 0, sleepers = 0;  // how often its thread came, and how many sleep until it does
+        int32_t patience = patient;          // how often its thread looks before it sleeps
+    };
+    Place places[most];
+
+    static bool has_come(const Place& other, int32_t now) {
+        return __atomic_load_n(&other.arrivals, __ATOMIC_SEQ_CST) >= now;
+    }
+
+    // Returns how often to look the next time.
+    static int32_t wait_for(Place& other, int32_t now, int32_t patience) {
+        for (int32_t turn = 0; turn <= patience; ++turn) {
+            if (has_come(other, now)) return smaller(2 * patience, patient);
+#if defined(__x86_64__)
+            __builtin_ia32_pause();
+#endif
+        }
+        __atomic_fetch_add(&other.sleepers, 1, __ATOMIC_SEQ_CST);
+        while (!has_come(other, now)) syscall(SYS_futex, &other.arrivals, FUTEX_WAIT_PRIVATE, now - 1, nullptr);
+        __atomic_fetch_sub(&other.sleepers, 1, __ATOMIC_SEQ_CST);
+        return larger(patience / 4, 1);
+    }
+
+    static void wake(Place& mine) { syscall(SYS_futex, &mine.arrivals, FUTEX_WAKE_PRIVATE, most); }
 };
 
 struct Share {
