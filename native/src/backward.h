@@ -215,12 +215,8 @@ struct Backward {
 
     // `to`: where the slots' gradients go.
     INLINE Place place(const States<Cell>& states, int64_t unit, int64_t left, const float* to) const {
-        Place found{left, states.h_before + unit, nullptr, states.h + unit, nullptr, nullptr};
+        Place found = states.place(unit, left);
         if (at.gates) found.gates = at.gates + (to - d_gates);
-        if (Cell::states == 2) {
-            found.c_before = states.c_before + unit;
-            found.c = states.c + unit;
-        }
         return found;
     }
 

@@ -6,13 +6,6 @@
 
 namespace ostinato::OSTINATO_ISA {
 
-// Where one vector of units stands, of which there are `left`. gates holds [slot][V]; what a cell has not is null.
-struct Place {
-    int64_t left;
-    const float *h_before, *c_before, *h;
-    float *c, *gates;
-};
-
 template <class Cell, class Activation, class Squash>
 struct Equations;
 

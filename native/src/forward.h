@@ -103,7 +103,7 @@ struct Forward {
         }
         alignas(64) float sums[TILE_FLOATS];
         tile.put(sums);
-        for (int r = 0; r < Tall; ++r) finish_row(sums + r * At::panel_floats, panel, step, row + r);
+        finish_first<Tall>(sums, panel, step, row);
     }
 
     template <int Tall>
@@ -113,7 +113,10 @@ struct Forward {
         add<0, 1>(tile, Rows{at.reset_at(step.entry + row, row), at.h_apart}, candidate(panel), At::panel_units);
         alignas(64) float sums[TILE_FLOATS];
         tile.put(sums);
-        for (int r = 0; r < Tall; ++r) finish_late(sums + r * At::panel_floats, panel, step, row + r);
+        each_vector<Tall>(panel, step, row, [&](int r, int, int64_t unit, const Place& place) {
+            const vec candidate = load(sums + r * At::panel_floats);
+            finish_vector(step, row + r, unit, equation.forward(&candidate, place), place);
+        });
     }
 
     template <int Tall>
@@ -131,53 +134,52 @@ struct Forward {
         multiply_deep<First, Count>(tile, rows, weights, apart, p.units);
     }
 
-    // From the sums of a row in a panel to its new states.
-    INLINE void finish_row(const float* sums, int64_t panel, Step step, int64_t row) {
-        for_blocks(panel, step, row, [&](int block, int64_t unit, const Place& place, const States<Cell>& states) {
+    // From the sums of a tile to its new states.
+    template <int Tall>
+    INLINE void finish_first(const float* sums, int64_t panel, Step step, int64_t row) {
+        each_vector<Tall>(panel, step, row, [&](int r, int block, int64_t unit, const Place& place) {
             vec slots[Cell::slots];
 #pragma GCC unroll 8
-            for (int slot = 0; slot < Cell::slots; ++slot) slots[slot] = load(sums + (block * Cell::slots + slot) * V);
+            for (int slot = 0; slot < Cell::slots; ++slot)
+                slots[slot] = load(sums + r * At::panel_floats + (block * Cell::slots + slot) * V);
             if constexpr (Cell::resets) {
                 vec reset = equation.reset(slots, place);
-                if (p.h_mask) reset *= load(p.h_mask + (2 * p.batch + row) * p.units + unit, place.left);
-                store(at.reset_at(step.entry + row, row) + unit, reset, place.left);
+                if (p.h_mask) reset *= load(p.h_mask + (2 * p.batch + row + r) * p.units + unit, place.left);
+                store(at.reset_at(step.entry + row + r, row + r) + unit, reset, place.left);
             } else {
-                finish_vector(step, row, unit, equation.forward(slots, place), place.left, states);
+                finish_vector(step, row + r, unit, equation.forward(slots, place), place);
             }
         });
     }
 
-    INLINE void finish_late(const float* sums, int64_t panel, Step step, int64_t row) {
-        if constexpr (Cell::resets)
-            for_blocks(panel, step, row, [&](int, int64_t unit, const Place& place, const States<Cell>& states) {
-                const vec candidate = load(sums);
-                finish_vector(step, row, unit, equation.forward(&candidate, place), place.left, states);
-            });
-    }
-
-    // Call `work(block, unit, place, states)` for each vector of units of a row in a panel.
-    template <class Work>
-    INLINE void for_blocks(int64_t panel, Step step, int64_t row, Work work) {
+    // Call `work(r, block, unit, place)` for each vector of units of a tile. Few instructions go into finding one place
+    // after the other, so that the processor sees several at once.
+    template <int Tall, class Work>
+    INLINE void each_vector(int64_t panel, Step step, int64_t row, Work work) {
         const States<Cell> states(at, step, row);
         float* gates = nullptr;
         if (at.gates) gates = at.gates_at(at.gates, panel, step.entry + row);
         if (resets) gates = resets + (panel * p.batch + row) * At::panel_floats;
+        const int64_t c_apart = Cell::states == 2 ? at.padded_units : 0, gates_apart = gates ? At::panel_floats : 0;
         for (int block = 0; block < blocks; ++block) {
             const int64_t unit = (panel * blocks + block) * V, left = at.units_from(unit);
             if (left <= 0) break;
-            Place place{left, states.h_before + unit, nullptr, nullptr, nullptr, nullptr};
+            Place place = states.place(unit, left);
             if (gates) place.gates = gates + block * Cell::slots * V;
-            if (Cell::states == 2) {
-                place.c_before = states.c_before + unit;
-                place.c = states.c + unit;
+            for (int r = 0; r < Tall; ++r) {
+                work(r, block, unit, place);
+                place.h_before += states.h_before_apart;
+                place.h += at.h_apart;
+                place.c_before += c_apart;
+                place.c += c_apart;
+                place.gates += gates_apart;
             }
-            work(block, unit, place, states);
         }
     }
 
-    INLINE void finish_vector(Step step, int64_t row, int64_t unit, vec h, int64_t left, const States<Cell>& states) {
-        store(states.h + unit, h, left);
-        if (p.outputs) store(p.outputs + step.t * p.y_time + at.sample(row) * p.y_batch + unit, h, left);
+    INLINE void finish_vector(Step step, int64_t row, int64_t unit, vec h, const Place& place) {
+        store(place.h, h, place.left);
+        if (p.outputs) store(p.outputs + step.t * p.y_time + at.sample(row) * p.y_batch + unit, h, place.left);
     }
 
     // The states of a row before a step, times their dropout masks.

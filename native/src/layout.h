@@ -147,6 +147,13 @@ struct Step {
     int64_t t, entry, before;
 };
 
+// Where one vector of units stands, of which there are `left`. gates holds [slot][V]; what a cell has not is null.
+struct Place {
+    int64_t left;
+    const float *h_before, *c_before;
+    float *h, *c, *gates;
+};
+
 // The states of one row at a step, and before it.
 template <class Cell>
 struct States {
@@ -166,6 +173,11 @@ struct States {
             c = at.cells + ((every ? at.p.batch + step.entry : 0) + row) * at.padded_units;
             c_before = at.cells + ((every && step.t ? at.p.batch + step.before : 0) + row) * at.padded_units;
         }
+    }
+
+    INLINE Place place(int64_t unit, int64_t left) const {
+        if (Cell::states == 2) return {left, h_before + unit, c_before + unit, h + unit, c + unit, nullptr};
+        return {left, h_before + unit, nullptr, h + unit, nullptr, nullptr};
     }
 };
 

@@ -18,29 +18,29 @@ class Meeting {
 
     void wait(int64_t id, int64_t threads) {
         if (threads == 1) return;
-        Place& mine = places[id];
+        Seat& mine = seats[id];
         const int32_t now = mine.arrivals + 1;
         __atomic_store_n(&mine.arrivals, now, __ATOMIC_SEQ_CST);
         if (__atomic_load_n(&mine.sleepers, __ATOMIC_SEQ_CST)) wake(mine);
         for (int64_t other = 0; other < threads; ++other)
-            if (other != id) mine.patience = wait_for(places[other], now, mine.patience);
+            if (other != id) mine.patience = wait_for(seats[other], now, mine.patience);
     }
 
   private:
     static constexpr int32_t patient = 2048;
 
-    struct alignas(64) Place {
+    struct alignas(64) Seat {
         int32_t arrivals = 0, sleepers = 0;  // how often its thread came, and how many sleep until it does
         int32_t patience = patient;          // how often its thread looks before it sleeps
     };
-    Place places[most];
+    Seat seats[most];
 
-    static bool has_come(const Place& other, int32_t now) {
+    static bool has_come(const Seat& other, int32_t now) {
         return __atomic_load_n(&other.arrivals, __ATOMIC_SEQ_CST) >= now;
     }
 
     // Returns how often to look the next time.
-    static int32_t wait_for(Place& other, int32_t now, int32_t patience) {
+    static int32_t wait_for(Seat& other, int32_t now, int32_t patience) {
         for (int32_t turn = 0; turn <= patience; ++turn) {
             if (has_come(other, now)) return smaller(2 * patience, patient);
 #if defined(__x86_64__)
@@ -53,7 +53,7 @@ class Meeting {
         return larger(patience / 4, 1);
     }
 
-    static void wake(Place& mine) { syscall(SYS_futex, &mine.arrivals, FUTEX_WAKE_PRIVATE, most); }
+    static void wake(Seat& mine) { syscall(SYS_futex, &mine.arrivals, FUTEX_WAKE_PRIVATE, most); }
 };
 
 struct Share {
