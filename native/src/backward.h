@@ -68,10 +68,8 @@ struct Backward {
             const int64_t lasting = smaller(rows.end, after), end = smaller(rows.end, count);
             for (int64_t part = mine.first; part < mine.end; ++part) {
                 for_tiles(rows.first, lasting, [&](auto tall, int64_t row) {
-                    Tile<tall.value, WIDTH> tile;
-                    through_slots(tile, part, entry_after, row);
                     alignas(64) float sums[TILE_FLOATS];
-                    tile.put(sums);
+                    through_slots<tall.value>(sums, part, entry_after, row);
                     for (int r = 0; r < tall.value; ++r) points<false>(sums + r * wide, part, step, row + r);
                 });
                 for (int64_t row = larger(rows.first, after); row < end; ++row) points<true>(nullptr, part, step, row);
@@ -93,57 +91,40 @@ struct Backward {
 
     // Of the gradient of h what comes through the slots of the step after, whose first entry is given.
     template <int Tall>
-    INLINE void through_slots(Tile<Tall, WIDTH>& tile, int64_t part, int64_t entry, int64_t row) {
-        tile.clear();
-        if (p.h_mask) return through_masked_slots(tile, part, entry, row);
+    INLINE void through_slots(float* sums, int64_t part, int64_t entry, int64_t row) {
+        if (p.h_mask) return through_masked_slots<Tall>(sums, part, entry, row);
         const float* packed = recurrent + part * at.panels * At::h_floats * wide;
-        over_panels<At::h_floats>(tile, packed, entry + row, Cell::h_first * V);
+        over_panels<Tall, At::h_floats>(sums, packed, entry + row, Cell::h_first * V);
     }
 
-    // Products with the gradients of slots, `Depth` floats from `from` on, of all panels; in parts of DEEP.
-    template <int64_t Depth, int Tall>
-    INLINE void over_panels(Tile<Tall, WIDTH>& tile, const float* packed, int64_t entry, int64_t from) {
-        constexpr int64_t at_once = larger(DEEP / Depth, 1);
-        const auto add_panels = [&](int64_t first, int64_t end) {
-            for (int64_t panel = first; panel < end; ++panel)
-                add(tile, Rows{at.gates_at(d_gates, panel, entry) + from, At::panel_floats}, packed + panel * Depth * wide,
-                    Depth);
-        };
-        if (at.panels <= at_once) return add_panels(0, at.panels);
-        alignas(64) float total[TILE_FLOATS];
-        tile.put(total);
-        for (int64_t first = 0; first < at.panels; first += at_once) {
-            tile.clear();
-            add_panels(first, smaller(first + at_once, at.panels));
-            tile.add_to(total);
-        }
-        tile.take(total);
+    // Products with the gradients of slots, `Depth` floats from `from` on, of all panels.
+    template <int Tall, int64_t Depth>
+    INLINE void over_panels(float* sums, const float* packed, int64_t entry, int64_t from) {
+        clear<Tall, WIDTH>(sums);
+        const Rows rows{at.gates_at(d_gates, 0, entry) + from, At::panel_floats};
+        add_products<Tall, WIDTH, 0, WIDTH>(sums, rows, packed, wide, {at.panels, Depth, at.panels_apart(), Depth * wide},
+                                            at.few);
     }
 
     template <int Tall>
-    INLINE void add(Tile<Tall, WIDTH>& tile, Rows rows, const float* packed, int64_t depth) {
-        if constexpr (Tall <= 2)
-            if (at.few) return multiply_split<0, WIDTH>(tile, rows, packed, wide, depth);
-        multiply<0, WIDTH>(tile, rows, packed, wide, depth);
-    }
-
-    template <int Tall>
-    __attribute__((noinline)) void through_masked_slots(Tile<Tall, WIDTH>& tile, int64_t part, int64_t entry, int64_t row) {
+    __attribute__((noinline)) void through_masked_slots(float* sums, int64_t part, int64_t entry, int64_t row) {
         const float* packed = recurrent + part * at.panels * At::h_floats * wide;
+        clear<Tall, WIDTH>(sums);
         for (int slot = 0; slot < Cell::h_count; ++slot) {
-            Tile<Tall, WIDTH> of_slot;
-            of_slot.clear();
-            for (int64_t panel = 0; panel < at.panels; ++panel)
-                for (int block = 0; block < blocks; ++block) {
-                    const int64_t from = (block * Cell::slots + Cell::h_first + slot) * V;
-                    const int64_t depth = panel * At::h_floats + (block * Cell::h_count + slot) * V;
-                    multiply<0, WIDTH>(of_slot, Rows{at.gates_at(d_gates, panel, entry + row) + from, At::panel_floats},
-                                       packed + depth * wide, wide, V);
-                }
+            alignas(64) float of_slot[TILE_FLOATS];
+            clear<Tall, WIDTH>(of_slot);
+            for (int block = 0; block < blocks; ++block) {
+                const Rows rows{at.gates_at(d_gates, 0, entry + row) + (block * Cell::slots + Cell::h_first + slot) * V,
+                                At::panel_floats};
+                add_products<Tall, WIDTH, 0, WIDTH>(of_slot, rows, packed + (block * Cell::h_count + slot) * V * wide, wide,
+                                                    {at.panels, V, at.panels_apart(), At::h_floats * wide});
+            }
             const int64_t gate = Cell::gate_of(Cell::h_first + slot);
-            tile.for_each([&](vec& sum, int r, int v) {
-                sum += of_slot.sum[r][v] * mask(gate, row + r, part * wide + v * V);
-            });
+            for (int r = 0; r < Tall; ++r)
+                for (int v = 0; v < WIDTH; ++v) {
+                    const int at = (r * WIDTH + v) * V;
+                    store(sums + at, load(sums + at) + load(of_slot + at) * mask(gate, row + r, part * wide + v * V));
+                }
         }
     }
 
@@ -185,12 +166,8 @@ struct Backward {
     // Through r * h, once the gradients of the candidates of all units are there.
     template <int Tall>
     void through_reset(int64_t part, Step step, int64_t row) {
-        Tile<Tall, WIDTH> tile;
-        tile.clear();
-        const float* packed = candidate + part * at.panels * At::panel_units * wide;
-        over_panels<At::panel_units>(tile, packed, step.entry + row, 0);
         alignas(64) float sums[TILE_FLOATS];
-        tile.put(sums);
+        over_panels<Tall, At::panel_units>(sums, candidate + part * at.panels * At::panel_units * wide, step.entry + row, 0);
         for (int r = 0; r < Tall; ++r) reset_points(sums + r * wide, part, step, row + r);
     }
 
@@ -222,10 +199,8 @@ struct Backward {
 
     template <int Tall>
     void initial(int64_t part, int64_t row) {
-        Tile<Tall, WIDTH> tile;
-        through_slots(tile, part, 0, row);
         alignas(64) float sums[TILE_FLOATS];
-        tile.put(sums);
+        through_slots<Tall>(sums, part, 0, row);
         for (int r = 0; r < Tall; ++r)
             for (int v = 0; v < WIDTH; ++v) {
                 const int64_t unit = part * wide + v * V, left = at.units_from(unit);

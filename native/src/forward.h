@@ -88,50 +88,41 @@ struct Forward {
     template <int Tall>
     void first_slots(int64_t panel, Step step, int64_t row) {
         constexpr int first = Cell::h_first * blocks, count = Cell::h_count * blocks;
-        Tile<Tall, At::width> tile;
+        alignas(64) float own[TILE_FLOATS];
         if (at.gates && !at.projected)  // other threads had these lines last: ask for them before they are written
             for (int64_t i = 0; i < Tall * At::panel_floats; i += 16)
                 will_write(at.gates_at(at.gates, panel, step.entry + row) + i);
-        begin(tile, panel, step, row);
+        float* sums = begin<Tall>(own, panel, step, row);
         const float* weights = recurrent + panel * p.units * At::h_floats;
         if (p.h_mask) {
-            const Rows rows{at.masked_at(step.entry + row, row), at.h_apart};
-            multiply_deep<first, count>(tile, Apart<Rows, blocks>{rows, at.masks_apart()}, weights, At::h_floats, p.units);
+            const Apart<Rows, blocks> masked{{at.masked_at(step.entry + row, row), at.h_apart}, at.masks_apart()};
+            add_products<Tall, At::width, first, count>(sums, masked, weights, At::h_floats, one_run(p.units));
         } else {
             const States<Cell> states(at, step, row);
-            add<first, count>(tile, Rows{states.h_before, states.h_before_apart}, weights, At::h_floats);
+            const Rows rows{states.h_before, states.h_before_apart};
+            add_products<Tall, At::width, first, count>(sums, rows, weights, At::h_floats, one_run(p.units), at.few);
         }
-        alignas(64) float sums[TILE_FLOATS];
-        tile.put(sums);
         finish_first<Tall>(sums, panel, step, row);
     }
 
     template <int Tall>
     void late_slot(int64_t panel, Step step, int64_t row) {
-        Tile<Tall, At::width> tile;
-        begin(tile, panel, step, row);
-        add<0, 1>(tile, Rows{at.reset_at(step.entry + row, row), at.h_apart}, candidate(panel), At::panel_units);
-        alignas(64) float sums[TILE_FLOATS];
-        tile.put(sums);
+        alignas(64) float own[TILE_FLOATS];
+        float* sums = begin<Tall>(own, panel, step, row);
+        const Rows rows{at.reset_at(step.entry + row, row), at.h_apart};
+        add_products<Tall, At::width, 0, 1>(sums, rows, candidate(panel), At::panel_units, one_run(p.units), at.few);
         each_vector<Tall>(panel, step, row, [&](int r, int, int64_t unit, const Place& place) {
             const vec candidate = load(sums + r * At::panel_floats);
             finish_vector(step, row + r, unit, equation.forward(&candidate, place), place);
         });
     }
 
+    // Where the sums of a tile are, with the input's part: in `own`, or where they were computed before.
     template <int Tall>
-    INLINE void begin(Tile<Tall, At::width>& tile, int64_t panel, Step step, int64_t row) {
-        if (at.projected)
-            projection.take(tile, panel, step.entry + row);
-        else
-            projection.add(tile, panel, at.x_at(step.entry + row, row));
-    }
-
-    template <int First, int Count, int Tall>
-    INLINE void add(Tile<Tall, At::width>& tile, Rows rows, const float* weights, int64_t apart) {
-        if constexpr (Tall <= 2)
-            if (at.few) return multiply_split<First, Count>(tile, rows, weights, apart, p.units);
-        multiply_deep<First, Count>(tile, rows, weights, apart, p.units);
+    INLINE float* begin(float* own, int64_t panel, Step step, int64_t row) {
+        if (at.projected) return at.gates_at(projection.all, panel, step.entry + row);
+        projection.template begin<Tall>(own, panel, at.x_at(step.entry + row, row));
+        return own;
     }
 
     // From the sums of a tile to its new states.

@@ -48,16 +48,17 @@ struct InputGradient {
 
     template <int Tall, int Wide>
     void tile(int64_t part, int64_t entry, Step step) {
-        Tile<Tall, Wide> tile;
-        tile.clear();
+        alignas(64) float sums[TILE_FLOATS];
+        clear<Tall, Wide>(sums);
         const float* packed = kernel + part * at.panels * At::x_floats * wide;
         const bool masks_apart = p.x_mask && p.x_masks > 1;
-        if (masks_apart)
-            add_masked(tile, part, entry, step, packed);
-        else
-            over_panels(tile, entry, packed);
-        alignas(64) float sums[TILE_FLOATS];
-        tile.put(sums);
+        if (masks_apart) {
+            add_masked<Tall, Wide>(sums, part, entry, step, packed);
+        } else {
+            const Rows rows{at.gates_at(d_gates, 0, entry) + Cell::x_first * V, At::panel_floats};
+            add_products<Tall, Wide, 0, Wide>(sums, rows, packed, wide,
+                                              {at.panels, At::x_floats, at.panels_apart(), At::x_floats * wide});
+        }
         for (int r = 0; r < Tall; ++r) {
             step = step_of(entry + r, step);
             const int64_t row = entry + r - step.entry;
@@ -71,47 +72,28 @@ struct InputGradient {
         }
     }
 
-    // In parts of DEEP products.
-    template <int Tall, int Wide>
-    INLINE void over_panels(Tile<Tall, Wide>& tile, int64_t entry, const float* packed) {
-        constexpr int64_t at_once = larger(DEEP / At::x_floats, 1);
-        const auto add_panels = [&](int64_t first, int64_t end) {
-            for (int64_t panel = first; panel < end; ++panel)
-                multiply<0, Wide>(tile, Rows{at.gates_at(d_gates, panel, entry) + Cell::x_first * V, At::panel_floats},
-                                  packed + panel * At::x_floats * wide, wide, At::x_floats);
-        };
-        if (at.panels <= at_once) return add_panels(0, at.panels);
-        alignas(64) float total[TILE_FLOATS];
-        tile.put(total);
-        for (int64_t first = 0; first < at.panels; first += at_once) {
-            tile.clear();
-            add_panels(first, smaller(first + at_once, at.panels));
-            tile.add_to(total);
-        }
-        tile.take(total);
-    }
-
     // Where each gate has a mask of its own.
     template <int Tall, int Wide>
-    __attribute__((noinline)) void add_masked(
-        Tile<Tall, Wide>& tile, int64_t part, int64_t entry, Step step, const float* packed) {
+    __attribute__((noinline)) void add_masked(float* sums, int64_t part, int64_t entry, Step step, const float* packed) {
         for (int slot = 0; slot < Cell::x_count; ++slot) {
-            Tile<Tall, Wide> of_slot;
-            of_slot.clear();
-            for (int64_t panel = 0; panel < at.panels; ++panel)
-                for (int block = 0; block < Cell::blocks; ++block) {
-                    const int64_t from = (block * Cell::slots + Cell::x_first + slot) * V;
-                    const int64_t depth = panel * At::x_floats + (block * Cell::x_count + slot) * V;
-                    multiply<0, Wide>(of_slot, Rows{at.gates_at(d_gates, panel, entry) + from, At::panel_floats},
-                                      packed + depth * wide, wide, V);
-                }
+            alignas(64) float of_slot[TILE_FLOATS];
+            clear<Tall, Wide>(of_slot);
+            for (int block = 0; block < Cell::blocks; ++block) {
+                const Rows rows{at.gates_at(d_gates, 0, entry) + (block * Cell::slots + Cell::x_first + slot) * V,
+                                At::panel_floats};
+                add_products<Tall, Wide, 0, Wide>(of_slot, rows, packed + (block * Cell::x_count + slot) * V * wide, wide,
+                                                  {at.panels, V, at.panels_apart(), At::x_floats * wide});
+            }
             const int64_t gate = Cell::gate_of(Cell::x_first + slot);
             Step here = step;
             for (int r = 0; r < Tall; ++r) {
                 here = step_of(entry + r, here);
                 const float* kept = p.x_mask + (gate * p.batch + entry + r - here.entry) * p.features + part * wide;
-                for (int v = 0; v < Wide; ++v)
-                    tile.sum[r][v] += of_slot.sum[r][v] * load(kept + v * V, p.features - part * wide - v * V);
+                for (int v = 0; v < Wide; ++v) {
+                    const int at = (r * Wide + v) * V;
+                    const vec masked = load(of_slot + at) * load(kept + v * V, p.features - part * wide - v * V);
+                    store(sums + at, load(sums + at) + masked);
+                }
             }
         }
     }

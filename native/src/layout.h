@@ -140,6 +140,7 @@ struct Layout {
     INLINE float* gates_at(float* all, int64_t panel, int64_t entry) const {
         return all + (panel * p.steps + entry) * panel_floats;
     }
+    INLINE int64_t panels_apart() const { return p.steps * panel_floats; }
 };
 
 // A step: its time, and the first entries of it and of the step before.

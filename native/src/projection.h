@@ -48,32 +48,25 @@ struct Projection {
     void project(Share entries) {
         for (int64_t panel = 0; panel < at.panels; ++panel)
             for_tiles(entries.first, entries.end, [&](auto tall, int64_t entry) {
-                Tile<tall.value, At::width> tile;
-                add(tile, panel, at.xs + entry * at.x_apart);
-                float* to = at.gates_at(all, panel, entry);
-                tile.for_each([&](vec& sum, int r, int v) { store(to + r * At::panel_floats + v * V, sum); });
+                begin<tall.value>(at.gates_at(all, panel, entry), panel, at.xs + entry * at.x_apart);
             });
     }
 
     // The sums of rows whose inputs are at `x`.
     template <int Tall>
-    INLINE void add(Tile<Tall, At::width>& tile, int64_t panel, const float* x) const {
+    INLINE void begin(float* sums, int64_t panel, const float* x) const {
         constexpr int first = Cell::x_first * Cell::blocks, count = Cell::x_count * Cell::blocks;
+        for (int v = 0; v < At::width; ++v) {
+            const vec start = load(bias + panel * At::panel_floats + v * V);
+#pragma GCC unroll 8
+            for (int r = 0; r < Tall; ++r) store(sums + (r * At::width + v) * V, start);
+        }
         const float* weights = kernel + panel * p.features * At::x_floats;
-        tile.for_each([&](vec& sum, int, int v) { sum = load(bias + panel * At::panel_floats + v * V); });
         const Rows rows{x, at.x_apart};
         if (at.x_copies() == 1)
-            multiply_deep<first, count>(tile, rows, weights, At::x_floats, p.features);
-        else
-            multiply_deep<first, count>(tile, Apart<Rows, Cell::blocks>{rows, at.x_entries() * at.x_apart}, weights,
-                                   At::x_floats, p.features);
-    }
-
-    // The same, computed before.
-    template <int Tall>
-    INLINE void take(Tile<Tall, At::width>& tile, int64_t panel, int64_t entry) const {
-        const float* from = at.gates_at(all, panel, entry);
-        tile.for_each([&](vec& sum, int r, int v) { sum = load(from + r * At::panel_floats + v * V); });
+            return add_products<Tall, At::width, first, count>(sums, rows, weights, At::x_floats, one_run(p.features));
+        const Apart<Rows, Cell::blocks> apart{rows, at.x_entries() * at.x_apart};
+        add_products<Tall, At::width, first, count>(sums, apart, weights, At::x_floats, one_run(p.features));
     }
 };
 

@@ -1,4 +1,4 @@
-// The microkernel: sums of products for a tile of rows by vectors, kept in registers.
+// The microkernel: products for a tile of rows by vectors, summed in registers.
 #pragma once
 
 #include "simd.h"
@@ -36,44 +36,16 @@ struct Apart {
 
 constexpr int TILE_FLOATS = TILE_ROWS * WIDTH * V;
 
-template <int Tall, int Wide>
-struct Tile {
-    vec sum[Tall][Wide];
-
-    INLINE void clear() {
-        for_each([](vec& sum, int, int) { sum = vec{}; });
-    }
-
-    // Out of the registers, [row][vector][V]: what is done with sums then is said once for tiles of all heights.
-    INLINE void put(float* to) {
-        for_each([&](vec& sum, int r, int v) { store(to + (r * Wide + v) * V, sum); });
-    }
-
-    INLINE void add_to(float* to) {
-        for_each([&](vec& sum, int r, int v) {
-            float* at = to + (r * Wide + v) * V;
-            store(at, load(at) + sum);
-        });
-    }
-
-    INLINE void take(const float* from) {
-        for_each([&](vec& sum, int r, int v) { sum = load(from + (r * Wide + v) * V); });
-    }
-
-    // Call `work(sum, row, vector)` for each.
-    template <class Work>
-    INLINE void for_each(Work work) {
-#pragma GCC unroll 8
-        for (int r = 0; r < Tall; ++r)
-#pragma GCC unroll 8
-            for (int v = 0; v < Wide; ++v) work(sum[r][v], r, v);
-    }
+// How deep a product is: `count` runs of `depth` numbers, whose factors and weights begin so many floats apart.
+struct Runs {
+    int64_t count, depth, factors_apart, weights_apart;
 };
 
-// sum[r][First + v] += factor(r, k, v) * weights[k * Step + v], over all k.
-template <int First, int Count, int Tall, int Wide, class Factor>
-INLINE void multiply(Tile<Tall, Wide>& tile, Factor factor, const float* weights, int64_t step, int64_t depth) {
-    static_assert(First + Count <= Wide);
+INLINE Runs one_run(int64_t depth) { return {1, depth, 0, 0}; }
+
+// sum[r][v] += factor(r, k, v) * weights[k * step + v], over all k.
+template <int Tall, int Count, class Factor>
+INLINE void multiply(vec (&sum)[Tall][Count], Factor factor, const float* weights, int64_t step, int64_t depth) {
     for (int64_t k = 0; k < depth; ++k) {
         vec weight[Count];
 #pragma GCC unroll 8
@@ -81,52 +53,81 @@ INLINE void multiply(Tile<Tall, Wide>& tile, Factor factor, const float* weights
 #pragma GCC unroll 8
         for (int r = 0; r < Tall; ++r)
 #pragma GCC unroll 8
-            for (int v = 0; v < Count; ++v) tile.sum[r][First + v] += factor(r, k, v) * weight[v];
+            for (int v = 0; v < Count; ++v) sum[r][v] += factor(r, k, v) * weight[v];
     }
 }
 
-// As `multiply`, for tiles of few rows: twice as many sums hide the time that one takes. Even and odd depths are summed
-// apart; a caller chooses by the whole batch, so that no number depends on how rows are dealt out.
-template <int First, int Count, int Tall, int Wide, class Factor>
-INLINE void multiply_split(Tile<Tall, Wide>& tile, Factor factor, const float* weights, int64_t step, int64_t depth) {
-    Tile<Tall, Count> odd;
-    odd.clear();
-    const int64_t pairs = depth / 2;
-    for (int64_t k = 0; k < 2 * pairs; k += 2) {
+// The same, with even and odd k summed apart: with few rows the sums are too few to hide the time that one takes.
+template <int Tall, int Count, class Factor>
+INLINE void multiply_split(vec (&sum)[Tall][Count], Factor factor, const float* weights, int64_t step, int64_t depth) {
+    vec odd[Tall][Count] = {};
+    const int64_t even = depth - depth % 2;
+    for (int64_t k = 0; k < even; k += 2) {
 #pragma GCC unroll 8
         for (int v = 0; v < Count; ++v) {
             const vec even_weight = load(weights + k * step + v * V);
             const vec odd_weight = load(weights + (k + 1) * step + v * V);
 #pragma GCC unroll 8
             for (int r = 0; r < Tall; ++r) {
-                tile.sum[r][First + v] += factor(r, k, v) * even_weight;
-                odd.sum[r][v] += factor(r, k + 1, v) * odd_weight;
+                sum[r][v] += factor(r, k, v) * even_weight;
+                odd[r][v] += factor(r, k + 1, v) * odd_weight;
             }
         }
     }
-    for (int64_t k = 2 * pairs; k < depth; ++k)
-        for (int v = 0; v < Count; ++v) {
-            const vec weight = load(weights + k * step + v * V);
-            for (int r = 0; r < Tall; ++r) tile.sum[r][First + v] += factor(r, k, v) * weight;
-        }
+    multiply(sum, factor.from(even), weights + even * step, step, depth - even);
     for (int r = 0; r < Tall; ++r)
-        for (int v = 0; v < Count; ++v) tile.sum[r][First + v] += odd.sum[r][v];
+        for (int v = 0; v < Count; ++v) sum[r][v] += odd[r][v];
+}
+
+// Add a product to vectors [First, First + Count) of the sums of a tile, [row][Wide][V]. A function of its own, whose
+// only vectors are those of one loop: put into others, it has the compiler move them about, and runs a fifth slower.
+template <int Tall, int Wide, int First, int Count, bool Split, class Factor>
+__attribute__((noinline)) void add_product(
+    float* sums, Factor factor, const float* weights, int64_t step, Runs runs) {
+    static_assert(First + Count <= Wide);
+    vec sum[Tall][Count] = {};
+    for (int64_t run = 0; run < runs.count; ++run) {
+        if constexpr (Split)
+            multiply_split(sum, factor, weights, step, runs.depth);
+        else
+            multiply(sum, factor, weights, step, runs.depth);
+        factor = factor.from(runs.factors_apart);
+        weights += runs.weights_apart;
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < Tall; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < Count; ++v) {
+            float* to = sums + (r * Wide + First + v) * V;
+            store(to, load(to) + sum[r][v]);
+        }
+}
+
+template <int Tall, int Wide>
+INLINE void clear(float* sums) {
+    for (int i = 0; i < Tall * Wide * V; i += V) store(sums + i, vec{});
 }
 
 constexpr int64_t DEEP = 128;  // products that are summed one after the other; more are summed apart, for less error
 
-// As `multiply`, in parts of DEEP.
-template <int First, int Count, int Tall, int Wide, class Factor>
-INLINE void multiply_deep(Tile<Tall, Wide>& tile, Factor factor, const float* weights, int64_t step, int64_t depth) {
-    if (depth <= DEEP) return multiply<First, Count>(tile, factor, weights, step, depth);
-    alignas(64) float total[TILE_FLOATS];
-    tile.put(total);
-    for (int64_t k = 0; k < depth; k += DEEP) {
-        tile.clear();
-        multiply<First, Count>(tile, factor.from(k), weights + k * step, step, depth - k < DEEP ? depth - k : DEEP);
-        tile.add_to(total);
-    }
-    tile.take(total);
+// The same of any depth, in parts of about DEEP. few: the whole batch has so few rows that sums are split; which is
+// not decided by the rows of one tile, as no number may depend on how rows are dealt out.
+template <int Tall, int Wide, int First, int Count, class Factor>
+INLINE void add_products(float* sums, Factor factor, const float* weights, int64_t step, Runs runs, bool few = false) {
+    const int64_t at_once = runs.depth < DEEP ? DEEP / runs.depth : 1;
+    for (int64_t run = 0; run < runs.count; run += at_once)
+        for (int64_t k = 0; k < runs.depth; k += DEEP) {
+            const Factor from = factor.from(run * runs.factors_apart + k);
+            const float* at = weights + run * runs.weights_apart + k * step;
+            const Runs part{runs.count - run < at_once ? runs.count - run : at_once,
+                            runs.depth - k < DEEP ? runs.depth - k : DEEP, runs.factors_apart, runs.weights_apart};
+            if constexpr (Tall <= 2)
+                if (few) {
+                    add_product<Tall, Wide, First, Count, true>(sums, from, at, step, part);
+                    continue;
+                }
+            add_product<Tall, Wide, First, Count, false>(sums, from, at, step, part);
+        }
 }
 
 template <int N>

@@ -94,8 +94,7 @@ struct WeightGradient {
         constexpr int count = Count * blocks;
         constexpr int64_t tile_floats = TILE_ROWS * count * V;
         if (tiles.first >= tiles.end) return;
-        Tile<1, count> bias;
-        bias.clear();
+        vec bias[count] = {};
         const bool sums_bias = d_bias && tiles.first == 0;
         for (int64_t i = 0; i < (tiles.end - tiles.first) * tile_floats; i += V) store(own + i, vec{});
         runs([&](int64_t entry, const float* factors, int64_t apart, int64_t entries) {
@@ -117,7 +116,7 @@ struct WeightGradient {
             const int64_t unit = panel * At::panel_units + v / Count * V, left = at.units_from(unit);
             if (left <= 0) continue;
             const int64_t column = Cell::gate_of(First + v % Count) * p.units + unit;
-            if (sums_bias) store(d_bias + column, bias.sum[0][v], left);
+            if (sums_bias) store(d_bias + column, bias[v], left);
             if (!d_weights) continue;
             for (int64_t row = tiles.first * TILE_ROWS; row < smaller(tiles.end * TILE_ROWS, rows); ++row)
                 store(d_weights + row * Cell::gates * p.units + column,
@@ -126,26 +125,19 @@ struct WeightGradient {
     }
 
     template <int Tall, int Count>
-    void chunk(Columns factors, int64_t masks_apart, const float* d, int64_t depth, float* to) {
-        Tile<Tall, Count> tile;
-        tile.clear();
-        if (masks_apart)
-            multiply<0, Count>(tile, Apart<Columns, blocks>{factors, masks_apart}, d, At::panel_floats, depth);
-        else
-            multiply<0, Count>(tile, factors, d, At::panel_floats, depth);
-        tile.for_each([&](vec& sum, int r, int v) {
-            float* total = to + (r * Count + v) * V;
-            store(total, load(total) + sum);
-        });
+    INLINE void chunk(Columns factors, int64_t masks_apart, const float* d, int64_t depth, float* to) {
+        if (!masks_apart)
+            return add_products<Tall, Count, 0, Count>(to, factors, d, At::panel_floats, one_run(depth));
+        const Apart<Columns, blocks> apart{factors, masks_apart};
+        add_products<Tall, Count, 0, Count>(to, apart, d, At::panel_floats, one_run(depth));
     }
 
     template <int Count>
-    static void add_rows(Tile<1, Count>& total, const float* d, int64_t depth) {
-        Tile<1, Count> part;
-        part.clear();
+    static void add_rows(vec (&total)[Count], const float* d, int64_t depth) {
+        vec part[Count] = {};
         for (int64_t i = 0; i < depth; ++i)
-            part.for_each([&](vec& sum, int, int v) { sum += load(d + i * At::panel_floats + v * V); });
-        total.for_each([&](vec& sum, int, int v) { sum += part.sum[0][v]; });
+            for (int v = 0; v < Count; ++v) part[v] += load(d + i * At::panel_floats + v * V);
+        for (int v = 0; v < Count; ++v) total[v] += part[v];
     }
 };
 
