@@ -1,7 +1,7 @@
 """Check that what native/ compiles for several instruction sets has no function in common.
 
 Of an inline function (or one of the C++ library) that several objects define, the linker keeps one, which then runs
-whatever the processor is. So each symbol of the objects below a build folder must be defined by one of them only:
+whatever the processor is. So no symbol may be defined by objects below a build folder that are of different targets:
 
     python tools/check_objects.py build/wheel
 """
@@ -14,15 +14,14 @@ from pathlib import Path
 
 
 def shared(objects: list[Path]) -> dict[str, list[str]]:
-    """The symbols that more than one object defines, and by whom."""
-    found: dict[str, set[Path]] = defaultdict(set)  # a constructor stands twice in an object, under one name
+    """The symbols that objects of more than one target define, and by which targets."""
+    found = defaultdict(set)
     for path in objects:
         command = ["nm", "--extern-only", "--defined-only", "--demangle", "--format=bsd", str(path)]
         for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
             _, _, symbol = line.split(maxsplit=2)
-            found[symbol].add(path)
-    # Each is named by the folder that CMake names after the target.
-    return {symbol: sorted(path.parts[-3] for path in at) for symbol, at in found.items() if len(at) > 1}
+            found[symbol].add(path.parts[-3])  # the folder that CMake names after the target
+    return {symbol: sorted(targets) for symbol, targets in found.items() if len(targets) > 1}
 
 
 def main() -> int:

@@ -84,7 +84,7 @@ def test_at_most_twice_the_error_of_the_loop(engine, dtype, cell, options, sizes
         pytest.skip("oneDNN does not know bfloat16 on this processor")
     named = dict(zip(("batch", "time", "features", "units"), sizes, strict=True))
     # The error of a few numbers is a matter of luck, the loop's too: of small problems there are many.
-    many = max(1, min(40, 4000 // math.prod(sizes)))
+    many = max(1, min(40, 40_000 // math.prod(sizes)))
     asked = [draw(dtype, seed, lengths, **named, **cell, **options) for seed in range(many)]
     low = [in_dtype(each, dtype) for each in asked]
     found = (
