@@ -29,7 +29,10 @@ Random = np.random.Generator
 Loop = Callable[..., list[Tensor]]
 
 BOUNDED = ("sigmoid", "hard_sigmoid")  # gates that keep a state from growing without end
-TIMES = 8  # as much error as the loop's in float32; in small problems that one may be next to none
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TIMES = {torch.float32: 8, torch.bfloat16: 2}  # as much error as the loop's in that dtype,
+FLOORS = {torch.float32: 1e-5, torch.bfloat16: 2**-7}  # which in small problems may be next to none
+MOVED = {torch.float32: 1e-6, torch.bfloat16: 2**-9}  # by so much of them numbers are off that are as good
 NEAR = (1, 4, 8, 16, 32, 64, 128)  # widths of vectors and tiles, where kernels come to their ends
 WORK = 4_000_000  # multiplications forwards, of most cases; of a few ten times as many
 
@@ -55,6 +58,7 @@ class Case:
     lengths: tuple[int, ...] | None
     twice: bool  # backward is called again
     both: bool  # beside one that runs in the other direction
+    dtype: str
 
     def __str__(self) -> str:
         return " ".join(f"{name}={value}" for name, value in dataclasses.asdict(self).items())
@@ -62,17 +66,21 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """How far from the loop in float64 a case is, of the largest number, and how far the loop in float32 is: the worst
-    tensor's; steady: whether the numbers are what small errors leave as they are, so that comparing makes sense."""
+    """How far from the loop in float64 a case is, of the largest number, and how far the loop in its own dtype is.
+
+    The worst tensor's; steady: whether the numbers are what small errors leave as they are, so that comparing makes
+    sense.
+    """
 
     error: float = 0.0
     loop: float = 0.0
     steady: bool = True
+    dtype: str = "float32"
 
     @property
     def ratio(self) -> float:
         """Of the errors; of those below a rounding nothing is to be said."""
-        return self.error / (self.loop + 2e-7)
+        return self.error / (self.loop + torch.finfo(DTYPES[self.dtype]).eps)
 
 
 # -- drawing ----------------------------------------------------------------------------------------------------------
@@ -108,6 +116,7 @@ def draw_case(seed: int) -> Case:
         lengths=_lengths(draw, batch, time),
         twice=bool(draw.random() < 0.3),
         both=bool(draw.random() < 0.2),
+        dtype="float32" if draw.random() < 0.6 else "bfloat16",
     )
 
 
@@ -148,7 +157,7 @@ def problems_of(case: Case) -> list[Problem]:
             recurrent_dropout=case.recurrent_dropout,
             activation=case.activation,
             recurrent_activation=case.recurrent_activation,
-            dtype=torch.float32,
+            dtype=DTYPES[case.dtype],
             seed=case.seed + half,
             lengths=lengths,
             reverse=bool(half) if case.both else case.reverse,
@@ -178,7 +187,7 @@ def laid_out(tensor: Tensor, draw: Random) -> Tensor:
         case "sliced":
             steps, margins = draw.integers(1, 3, tensor.dim()), draw.integers(0, 3, tensor.dim())
             sizes = [int(n * step + margin) for n, step, margin in zip(tensor.shape, steps, margins, strict=True)]
-            whole = torch.full(sizes, float("nan"))
+            whole = torch.full(sizes, float("nan"), dtype=tensor.dtype)
             part = whole[tuple(slice(int(margins[d]), None, int(steps[d])) for d in dims)]
             return part[tuple(slice(n) for n in tensor.shape)].copy_(tensor)
         case "expanded":
@@ -223,7 +232,7 @@ def _native(problems: Sequence[Problem]) -> list[Tensor]:
 def _loop(
     problems: Sequence[Problem], grads: Sequence[Tensor | None], dtype: torch.dtype, moved: Random | None = None
 ) -> list[Tensor]:
-    """Results and gradients of the loop in another dtype; moved: of numbers that are off by about 1e-6 of them."""
+    """Results and gradients of the loop in another dtype; moved: of numbers that are off by a little."""
     copies: dict[int, Tensor] = {}  # two problems have the same inputs
 
     def copy(x: Tensor | None) -> Tensor | None:
@@ -232,7 +241,7 @@ def _loop(
         if id(x) not in copies:
             y = x.detach().to(dtype, memory_format=torch.contiguous_format, copy=True)
             if moved is not None:
-                y *= 1 + 1e-6 * torch.from_numpy(moved.standard_normal(y.shape))
+                y *= 1 + MOVED[x.dtype] * torch.from_numpy(moved.standard_normal(y.shape))
             copies[id(x)] = y.requires_grad_(x.requires_grad)
         return copies[id(x)]
 
@@ -278,7 +287,7 @@ def _grads_for(case: Case, problems: Sequence[Problem]) -> list[Tensor | None]:
         shapes += [(case.batch, case.units)] * (1 + len(one.state))
     graded = draw.random(len(shapes)) < 0.6
     graded[draw.integers(len(shapes))] = True
-    values = (torch.from_numpy(draw.standard_normal(shape)).float() for shape in shapes)
+    values = (torch.from_numpy(draw.standard_normal(shape)).to(DTYPES[case.dtype]) for shape in shapes)
     return [laid_out(value, draw) if there else None for value, there in zip(values, graded, strict=True)]
 
 
@@ -314,7 +323,8 @@ def check(case: Case) -> Found:
 
 def _same(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     """Whether all numbers are the same. Those that have grown without bounds are NaN here and there."""
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(some, others, strict=True))
+    pairs = ((a.float(), b.float()) for a, b in zip(some, others, strict=True))
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
 def _judged(case: Case, inferred: Sequence[Tensor], computed: Sequence[Tensor], loop_in: Loop) -> Found:
@@ -323,21 +333,22 @@ def _judged(case: Case, inferred: Sequence[Tensor], computed: Sequence[Tensor], 
     if not all(
         bool((w.abs() < 1e4).all()) for w in wanted
     ):  # activations without bounds; nothing agrees about such numbers
-        return Found(steady=False)
-    loop = _error(loop_in(torch.float32), wanted)
+        return Found(steady=False, dtype=case.dtype)
+    dtype = DTYPES[case.dtype]
+    loop = _error(loop_in(dtype), wanted)
     error = _error([*inferred, *computed], [*wanted[: len(inferred)], *wanted])
-    if error <= max(1e-5, TIMES * loop):
-        return Found(error, loop)
-    # Where numbers a millionth off would do as much, as at the kink of an activation or after many steps of a chaotic
-    # recurrence, an error says nothing.
+    if error <= max(FLOORS[dtype], TIMES[dtype] * loop):
+        return Found(error, loop, dtype=case.dtype)
+    # Where numbers that are off by a rounding or so would do as much, as at the kink of an activation or after many
+    # steps of a chaotic recurrence, an error says nothing.
     draw = np.random.default_rng([case.seed, 3])
     others = (loop_in(torch.float64, draw) for _ in range(8))
     if max(_error(other, wanted) for other in others) > error / 4:
-        return Found(steady=False)
+        return Found(steady=False, dtype=case.dtype)
     names = [f"result {tuple(w.shape)}" for w in wanted[: len(inferred)]]
     names += [f"gradient {tuple(w.shape)}" for w in wanted[len(inferred) :]]
     by_tensor = (f"{name} {_error([a], [b]):.2g}" for name, a, b in zip(names, computed, wanted, strict=True))
-    raise AssertionError(f"error {error:.2g}, the loop's in float32 {loop:.2g}; of each: {', '.join(by_tensor)}")
+    raise AssertionError(f"error {error:.2g}, the loop's in {case.dtype} {loop:.2g}; of each: {', '.join(by_tensor)}")
 
 
 def _error(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:

@@ -140,6 +140,16 @@ NATIVE_BY_NAME = {
     },
     "one sample": {"batch": 1},
     "primes": {"batch": 7, "time": 11, "features": 5, "units": 13},
+    "bfloat16": {"dtype": torch.bfloat16},
+    "bfloat16, all dropout, lengths, backwards, no bias, with gradients": {
+        **ALL_DROPOUT,
+        "dtype": torch.bfloat16,
+        "lengths": LENGTHS,
+        "reverse": True,
+        "bias": False,
+        "requires_grad": True,
+    },
+    "bfloat16, last only": {"dtype": torch.bfloat16, "sequences": False},
 }
 for _cell in ("simple_rnn", "gru", "gru_v1", "lstm"):
     for _name, _options in NATIVE_BY_NAME.items():
@@ -168,6 +178,7 @@ for _cell in ("simple_rnn", "gru", "gru_v1", "lstm"):
             both(asked(_cell, sequences=False, lengths=LENGTHS, bias=False)), {}
         ),
         f"{_cell}, both directions, all dropout": Row(both(asked(_cell, **ALL_DROPOUT)), {}),
+        f"{_cell}, both directions, bfloat16": Row(both(asked(_cell, dtype=torch.bfloat16)), {}),
         f"{_cell}, both directions, the other an lstm with relu": Row(
             both(asked(_cell), asked("lstm", activation="relu", units=7)), {}
         ),
@@ -186,16 +197,16 @@ def _with(name: str, function: Any) -> Problem:
 
 
 ACTIVATION = "takes {} tanh, sigmoid, relu, hard_sigmoid or linear, not custom"
-FLOAT32 = "takes float32"
+FLOATS = "takes float32, bfloat16"
 LEARNED = "gives no gradients for dropout masks"
 LOWER = "would compute in float32, not in the lower precision of torch.autocast"
 
 REFUSED: dict[str, dict[str, Row]] = {
     "native": {
         # -- where, and in what --
-        "lstm, float64": Row(asked("lstm", dtype=torch.float64), {}, (FLOAT32,)),
-        "gru, bfloat16": Row(asked("gru", dtype=torch.bfloat16), {}, (FLOAT32,)),
-        "simple_rnn, float16": Row(asked("simple_rnn"), {"dtype": torch.float16}, (FLOAT32,)),
+        "lstm, float64": Row(asked("lstm", dtype=torch.float64), {}, (FLOATS,)),
+        "gru, complex": Row(asked("gru"), {"dtype": torch.complex64}, (FLOATS,)),
+        "simple_rnn, float16": Row(asked("simple_rnn"), {"dtype": torch.float16}, (FLOATS,)),
         "lstm, on a GPU": Row(asked("lstm"), CUDA, ("runs on cpu, not on cuda",)),
         "lstm, on a GPU, no cuDNN": Row(asked("lstm", cudnn=False), CUDA, ("runs on cpu, not on cuda",)),
         "gru, on meta": Row(asked("gru"), {"device": "meta"}, ("runs on cpu, not on meta",)),
@@ -242,7 +253,7 @@ REFUSED: dict[str, dict[str, Row]] = {
         "both directions, one with an activation of one's own": Row(
             both(asked("lstm"), _with("activation", torch.sin)), {}, (ACTIVATION.format("activation"),)
         ),
-        "both directions, float64": Row(both(asked("gru", dtype=torch.float64)), {}, (FLOAT32,)),
+        "both directions, float64": Row(both(asked("gru", dtype=torch.float64)), {}, (FLOATS,)),
         "both directions, on a GPU": Row(both(asked("gru")), CUDA, ("runs on cpu, not on cuda",)),
         "both directions, a dropout mask of one that learns": Row(
             both(asked("lstm"), _learned(asked("lstm", dropout="shared", requires_grad=True), "dropout")),
@@ -260,7 +271,7 @@ REFUSED: dict[str, dict[str, Row]] = {
                 "cudnn": True,
                 "learned_masks": True,
             },
-            ("runs on cpu, not on cuda", FLOAT32, LOWER, LEARNED, KINDS + "conv_lstm", OPAQUE, NOT_CUDNN),
+            ("runs on cpu, not on cuda", FLOATS, LOWER, LEARNED, KINDS + "conv_lstm", OPAQUE, NOT_CUDNN),
         ),
     },
     "aten": {

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import oracle
-from ostinato.engines.flat import leaves, results
+from ostinato.engines.flat import leaves, results, with_leaves
 from ostinato.recurrence import GRU, LSTM, Problem, Scanned, SimpleRNN
 from ostinato.recurrence.activations import KNOWN, activation_name
 
@@ -80,6 +80,15 @@ def problem(
     )
     state = tuple(normal(batch, units) for _ in range(2 if kind == "lstm" else 1))
     return Problem(recurrence, normal(time, batch, features), state, **fields)
+
+
+def in_dtype(asked: Problem, dtype: torch.dtype) -> Problem:
+    """The same problem over copies in another dtype; they want the gradients that the tensors want."""
+    copies = [None if t is None else t.detach().to(dtype, copy=True) for t in leaves(asked)]
+    for copy, tensor in zip(copies, leaves(asked), strict=True):
+        if copy is not None and tensor is not None:
+            copy.requires_grad_(tensor.requires_grad)
+    return with_leaves(asked, copies)
 
 
 def halves(cell: str, **options: Any) -> tuple[Problem, Problem]:

@@ -17,7 +17,7 @@ from ostinato.engines import library, select
 from ostinato.engines.base import Engine
 from ostinato.engines.execute import execute
 from ostinato.recurrence import Problem, Scanned
-from problems import close
+from problems import close, in_dtype
 
 Table = dict[str, dict[str, Any]]
 """Options of `problems.problem` by what they are called."""
@@ -55,13 +55,21 @@ class Way(NamedTuple):
         with select.use_engine(self.engine):
             return execute([problem])[0]
 
+    def for_loop(self, asked: Problem) -> Problem:
+        """The problem in a dtype in which the loop's own roundings do not show."""
+        return in_dtype(asked, torch.float32) if self.dtype is torch.bfloat16 else asked
+
     def near(self, found: list[Tensor], wanted: list[Tensor]) -> None:
         """Assert agreement to rounding, of tensors of any size."""
         assert len(found) == len(wanted)
         for a, b in zip(found, wanted, strict=True):
             assert a.dtype is self.dtype
-            scale = 1 + (float(b.abs().max()) if b.numel() else 0)
-            close([a], [b], atol=scale * (1e-11 if self.dtype is torch.float64 else 1e-5))
+            scale = 1 + (float(b.detach().abs().max()) if b.numel() else 0)
+            close([a], [b], atol=scale * TOLERANCES[self.dtype])
+
+
+TOLERANCES = {torch.float64: 1e-11, torch.float32: 1e-5, torch.bfloat16: 1e-2}
+"""Of the largest number."""
 
 
 LSTM: Table = {"lstm": {"cell": "lstm"}}
@@ -138,6 +146,7 @@ WAYS: dict[str, Way] = {
     "aten, float32": Way("aten", torch.float32, CELLS, OPTIONS),
     "aten, float32, no oneDNN": Way("aten", torch.float32, LSTM, OPTIONS, onednn=False),  # which takes no other cell
     "native": Way("native", torch.float32, NATIVE_CELLS, NATIVE_OPTIONS),
+    "native, bfloat16": Way("native", torch.bfloat16, NATIVE_CELLS, NATIVE_OPTIONS),
 }
 """In float64 torch's own loop in C++ runs, and in float32 without oneDNN; with it an LSTM goes another way."""
 

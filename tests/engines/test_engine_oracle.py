@@ -147,12 +147,14 @@ def test_a_gradient_for_one_tensor_alone(way, cell, more):
 @in_each_way("cell")
 def test_a_gradient_of_one_result_alone(way, cell, more):
     asked = problem(**cell, **more, dtype=way.dtype, requires_grad=True)
-    loop, grads = specified(asked, scan(asked)), cotangents(scan(asked))
+    exact = way.for_loop(asked)
+    loop, grads = specified(asked, scan(exact)), cotangents(scan(asked))
     for which, grad in enumerate(grads):
         chosen = results(specified(asked, way.run(asked)))[which]
         found = torch.autograd.grad(chosen, wanting(asked), grad, materialize_grads=True)
         of_loop = results(loop)[which]
-        way.near(found, torch.autograd.grad(of_loop, wanting(asked), grad, materialize_grads=True, retain_graph=True))
+        of_loop_too = {"materialize_grads": True, "retain_graph": True}
+        way.near(found, torch.autograd.grad(of_loop, wanting(exact), grad.to(of_loop.dtype), **of_loop_too))
 
 
 # -- derivatives that no kernel has -----------------------------------------------------------------------------------
@@ -163,13 +165,14 @@ def test_a_gradient_of_one_result_alone(way, cell, more):
 def test_second_derivatives(way, cell, more):
     asked = problem(**cell, **more, time=3, units=2, dtype=way.dtype, requires_grad=True)
 
-    def derivatives(run):
+    def derivatives(run, asked):
         first = torch.autograd.grad(sum((y**3).sum() for y in results(run(asked))), wanting(asked), create_graph=True)
         return [*first, *torch.autograd.grad(sum((g**2).sum() for g in first), wanting(asked))]
 
-    wanted = derivatives(scan)
+    wanted = derivatives(scan, way.for_loop(asked))
     scale = max(float(g.detach().abs().max()) for g in wanted)
-    close(derivatives(way.run), wanted, atol=scale * (1e-11 if way.dtype is torch.float64 else 1e-4))
+    rounding = {torch.float64: 1e-11, torch.float32: 1e-4, torch.bfloat16: 5e-2}[way.dtype]  # the loop's, where it is
+    close(derivatives(way.run, asked), wanted, atol=scale * rounding)
 
 
 @pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU, layers.SimpleRNN])
@@ -179,15 +182,17 @@ def test_transforms_and_forward_mode_through_a_layer(way, kind):
     layer, x = kind(3, dtype=dtype), torch.randn(4, 5, 2, dtype=way.dtype)
     wanted = layer(x).detach()
     found = torch.func.vmap(lambda sample: layer(sample[None])[0])(x)
-    close([found], [wanted], atol=1e-6)
+    rounding = 2e-2 if way.dtype is torch.bfloat16 else 1e-6
+    close([found], [wanted], atol=rounding)
     tangent = torch.randn_like(x)
     _, forward = torch.func.jvp(layer, (x,), (tangent,))
     backward = torch.func.grad(lambda each: layer(each).sum())(x)
-    close([forward.sum()], [(backward * tangent).sum()], atol=1e-5)
+    products = (backward.double() * tangent.double()).sum()
+    close([forward.double().sum()], [products], atol=20 * rounding)
     leaf = x.clone().requires_grad_()
     with select.use_engine(way.engine):
         layer(leaf).sum().backward()
-        close([backward], [leaf.grad], atol=1e-5)
+        close([backward], [leaf.grad], atol=10 * rounding)
         with pytest.raises(ValueError, match=r"is opaque to torch\.func"):
             torch.func.jvp(layer, (x,), (tangent,))
 

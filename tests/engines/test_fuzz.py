@@ -1,5 +1,6 @@
 """Random problems on the native engine; `tools/fuzz_native.py` runs thousands of them under sanitizers."""
 
+import dataclasses
 import random
 
 import pytest
@@ -29,8 +30,13 @@ def test_a_case_is_its_seed():
         assert one.inputs.equal(other.inputs)
 
 
-@pytest.mark.parametrize("factor", [1.01, float("nan")])
-def test_what_is_wrong_is_found(native, monkeypatch, factor):
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "factor"), [("float32", 1.01), ("float32", NAN), ("bfloat16", 1.5), ("bfloat16", NAN)]
+)
+def test_what_is_wrong_is_found(native, monkeypatch, dtype, factor):
     """An engine whose last number is off by more than rounding, or was left out, fails each case."""
     right = fuzz._native
 
@@ -43,4 +49,4 @@ def test_what_is_wrong_is_found(native, monkeypatch, factor):
     monkeypatch.setattr(fuzz, "_native", wrong)
     for seed in range(8):
         with pytest.raises(AssertionError):
-            fuzz.check(fuzz.draw_case(seed))
+            fuzz.check(dataclasses.replace(fuzz.draw_case(seed), dtype=dtype))

@@ -146,7 +146,7 @@ def test_which_options_of_a_layer_leave_it_to_the_loop_in_another_dtype(make, kw
         runs(make(dtype="float64"), torch.float64, **kwargs), reasons, strict=True
     ):
         assert engine == ("reference" if against_aten else "aten")
-        assert "takes float32" in refused["native"]
+        assert "takes float32, bfloat16" in refused["native"]
         assert refused.get("aten", ()) == against_aten
 
 
@@ -181,7 +181,7 @@ def test_asked_for_by_name_the_native_engine_says_who_would_run(native):
         select.use_engine("native"),
         pytest.raises(
             ValueError,
-            match=r"engine 'native' refuses lstm float64 on cpu.*: takes float32\. engine 'auto' would run 'aten'",
+            match=r"engine 'native' refuses lstm float64 .*: takes float32, bfloat16\. engine 'auto' would run 'aten'",
         ),
     ):
         execute([problem("lstm")])

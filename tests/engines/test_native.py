@@ -28,6 +28,7 @@ from problems import (
     value_and_gradients,
     wanting,
 )
+from ways import TOLERANCES, WAYS, needs_native
 
 CELLS = {
     "lstm": {"cell": "lstm"},
@@ -48,11 +49,25 @@ cells = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
 options_of_all = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 
 
-def ask(cell, batch=7, time=5, **options):
-    """A problem in float32; lengths: True for rows that end anywhere."""
+@pytest.fixture(params=["native", "native, bfloat16"])
+def native(request):
+    """The native engine, in each of its dtypes."""
+    needs_native()
+    return WAYS[request.param]
+
+
+@pytest.fixture
+def in_float32():
+    """The native engine, in float32."""
+    needs_native()
+    return WAYS["native"]
+
+
+def ask(way, cell, batch=7, time=5, **options):
+    """A problem; lengths: True for rows that end anywhere."""
     if options.get("lengths") is True:
         options["lengths"] = torch.arange(batch) * 7 % (time + 1)
-    return problem(**cell, batch=batch, time=time, **{"requires_grad": True, "dtype": torch.float32, **options})
+    return problem(**cell, batch=batch, time=time, **{"requires_grad": True, "dtype": way.dtype, **options})
 
 
 def everything(native, asked):
@@ -96,7 +111,7 @@ def threads_of_torch():
 def test_the_same_bits_with_one_thread_two_and_three_and_from_run_to_run(
     native, threads_of_torch, cell, options, sizes
 ):
-    asked = ask(cell, **sizes, **options)
+    asked = ask(native, cell, **sizes, **options)
     alone = everything(native, asked)
     for threads in (2, 3, 2):
         threads_of_torch(threads)
@@ -106,7 +121,7 @@ def test_the_same_bits_with_one_thread_two_and_three_and_from_run_to_run(
         equal(results(specified(asked, native.run(asked))), alone[: len(results(scan(asked)))])
 
 
-def test_so_much_work_is_shared_indeed(native, threads_of_torch):
+def test_so_much_work_is_shared_indeed(in_float32, threads_of_torch):
     # Else the test above would compare one thread with one thread.
     threads_of_torch(2)
     code = """
@@ -215,10 +230,10 @@ PAIRS = {
 }
 
 
-def pair_of(cell, options, of_second, lengths):
-    """Two problems over the same inputs, in float32, from each end."""
+def pair_of(way, cell, options, of_second, lengths):
+    """Two problems over the same inputs, from each end."""
     options = {"batch": 7, "time": 5, "units": 19, "features": 18, **cell, **options}
-    fields = {"dtype": torch.float32, "requires_grad": True}
+    fields = {"dtype": way.dtype, "requires_grad": True}
     if lengths:
         fields["lengths"] = torch.arange(options["batch"]) * 7 % (options["time"] + 1)
     first = problem(**options, **fields)
@@ -245,7 +260,7 @@ def run_pair(first, second):
 def test_both_directions_are_the_oracles_whatever_the_threads(
     native, threads_of_torch, cell, options, of_second, lengths
 ):
-    first, second = pair_of(cell, options, of_second, lengths)
+    first, second = pair_of(native, cell, options, of_second, lengths)
     found, ran = run_pair(first, second)
     assert ran == ["directions"]
     of_first, of_second = (expected_gradients(each, scan(each), seed=i) for i, each in enumerate((first, second)))
@@ -258,7 +273,7 @@ def test_both_directions_are_the_oracles_whatever_the_threads(
 
 @cells
 def test_both_directions_have_the_bits_of_one_after_the_other(native, cell):
-    first, second = pair_of(cell, {}, {}, True)
+    first, second = pair_of(native, cell, {}, {}, True)
     with use_engine("native"):
         together = execute([first, second])
     for each, scanned in zip((first, second), together, strict=True):
@@ -268,7 +283,7 @@ def test_both_directions_have_the_bits_of_one_after_the_other(native, cell):
 @pytest.mark.parametrize("used", [0, 1])
 @cells
 def test_a_gradient_of_one_direction_alone(native, cell, used):
-    first, second = pair_of(cell, {}, {}, True)
+    first, second = pair_of(native, cell, {}, {}, True)
     with use_engine("native"):
         scanned = execute([first, second])[used]
     asked = (first, second)[used]
@@ -280,8 +295,8 @@ def test_a_gradient_of_one_direction_alone(native, cell, used):
     assert all(g.abs().sum() == 0 for g in others)
 
 
-def test_a_dropout_mask_that_learns_in_one_direction_gets_its_gradient(native):
-    first, second = pair_of({"cell": "lstm"}, {"dropout": "shared"}, {}, False)
+def test_a_dropout_mask_that_learns_in_one_direction_gets_its_gradient(in_float32):
+    first, second = pair_of(in_float32, {"cell": "lstm"}, {"dropout": "shared"}, {}, False)
     for each in (first, second):
         mask = each.recurrence.dropout.requires_grad_()
         sum(scanned.last.sum() for scanned in execute([first, second])).backward()
@@ -309,7 +324,7 @@ def nan_in_new_memory():
 @options_of_all
 @cells
 def test_what_stood_in_memory_before_does_not_show(native, nan_in_new_memory, cell, options, sizes):
-    asked = ask(cell, **sizes, **options)
+    asked = ask(native, cell, **sizes, **options)
     torch.use_deterministic_algorithms(False)
     wanted = everything(native, asked)
     torch.use_deterministic_algorithms(True)
@@ -327,7 +342,7 @@ def test_what_stood_in_memory_before_does_not_show(native, nan_in_new_memory, ce
 @options_of_all
 @cells
 def test_nothing_is_left_by_a_larger_problem_before(native, cell, options):
-    small, large = ask(cell, **options), ask(cell, batch=40, time=20, features=33, units=50, **options)
+    small, large = ask(native, cell, **options), ask(native, cell, batch=40, time=20, features=33, units=50, **options)
     wanted = everything(native, small)
     with torch.no_grad():
         large.inputs.fill_(float("nan"))
@@ -350,7 +365,7 @@ GRADIENTS = {
 @pytest.mark.parametrize("options", [{}, {"lengths": True, "reverse": True}], ids=["plain", "lengths, backwards"])
 @cells
 def test_strides_of_gradients_change_no_bit_and_nothing_is_written_to(native, cell, options, layout):
-    asked = ask(cell, **options)
+    asked = ask(native, cell, **options)
     scanned = native.run(asked)
     odd = [layout(g) for g in cotangents(scanned)]
     plain = [g.clone(memory_format=torch.contiguous_format) for g in odd]
@@ -364,7 +379,7 @@ def test_strides_of_gradients_change_no_bit_and_nothing_is_written_to(native, ce
 @options_of_all
 @cells
 def test_two_runs_before_two_backwards(native, cell, options):
-    one, other = ask(cell, **options), ask(cell, **options, seed=1)
+    one, other = ask(native, cell, **options), ask(native, cell, **options, seed=1)
     wanted = [everything(native, each) for each in (one, other)]
     first, second = (specified(each, native.run(each)) for each in (one, other))
     grads = [torch.autograd.grad(results(s), wanting(a), cotangents(s)) for a, s in ((one, first), (other, second))]
@@ -375,7 +390,7 @@ def test_two_runs_before_two_backwards(native, cell, options):
 @options_of_all
 @cells
 def test_backward_as_often_as_one_keeps_the_graph(native, cell, options):
-    asked = ask(cell, **options)
+    asked = ask(native, cell, **options)
     scanned = native.run(asked)
     grads = cotangents(scanned)
     first = torch.autograd.grad(results(scanned), wanting(asked), grads, retain_graph=True)
@@ -385,9 +400,9 @@ def test_backward_as_often_as_one_keeps_the_graph(native, cell, options):
     equal(torch.autograd.grad(results(scanned), wanting(asked), grads), first)
 
 
-def test_tensors_whose_numbers_are_not_what_lies_in_memory(native):
+def test_tensors_whose_numbers_are_not_what_lies_in_memory(in_float32):
     # The imaginary part of a conjugate is the memory of the other sign.
-    asked = ask({"cell": "lstm"}, features=3)
+    asked = ask(in_float32, {"cell": "lstm"}, features=3)
     given = [None if t is None else t.detach() for t in leaves(asked)]
     for which, tensor in enumerate(given):
         if tensor is not None:
@@ -395,8 +410,10 @@ def test_tensors_whose_numbers_are_not_what_lies_in_memory(native):
             assert negative.is_neg()
             equal([negative], [tensor])
             tensors = [negative if place == which else other for place, other in enumerate(given)]
-            equal(results(native.run(with_leaves(asked, tensors))), results(native.run(with_leaves(asked, given))))
-    scanned = native.run(asked)
+            equal(
+                results(in_float32.run(with_leaves(asked, tensors))), results(in_float32.run(with_leaves(asked, given)))
+            )
+    scanned = in_float32.run(asked)
     grads = cotangents(scanned)
     wanted = torch.autograd.grad(results(scanned), wanting(asked), grads, retain_graph=True)
     negative = [torch.complex(torch.zeros_like(g), -g).conj().imag for g in grads]
@@ -429,6 +446,9 @@ BROKEN = {
     f"{name} {what}": _leaf(place, change) for place, name in enumerate(LEAVES) for what, change in CHANGES.items()
 }
 BROKEN |= {
+    "all but the inputs in bfloat16": lambda asked: with_leaves(
+        asked, [asked.inputs, *(t.bfloat16() for t in leaves(asked)[1:])]
+    ),
     "one state": lambda asked: dataclasses.replace(asked, state=asked.state[:1]),
     "three states": lambda asked: dataclasses.replace(asked, state=(*asked.state, asked.state[0])),
     "a row for each of two biases": _leaf(5, lambda t: t.repeat(2, 1)),
@@ -444,7 +464,7 @@ BROKEN |= {
 
 
 @pytest.mark.parametrize("change", BROKEN.values(), ids=BROKEN.keys())
-def test_tensors_that_do_not_fit_are_an_error_before_anything_runs(native, monkeypatch, change):
+def test_tensors_that_do_not_fit_are_an_error_before_anything_runs(in_float32, monkeypatch, change):
     asked = problem("lstm", dtype=torch.float32, dropout="gates", recurrent_dropout=True)
     NATIVE.forward(asked)  # it fits
     monkeypatch.setattr(library, "functions", lambda: pytest.fail("it ran"))
@@ -453,7 +473,7 @@ def test_tensors_that_do_not_fit_are_an_error_before_anything_runs(native, monke
 
 
 @pytest.mark.parametrize("bias", [lambda t: t[0], lambda t: t.flatten(), lambda t: t.T], ids=["row", "flat", "turned"])
-def test_a_bias_of_a_gru_is_of_its_kind(native, bias):
+def test_a_bias_of_a_gru_is_of_its_kind(in_float32, bias):
     asked = problem("gru", dtype=torch.float32)
     with pytest.raises(ValueError, match=r"engine 'native'.* got "):
         NATIVE.forward(_leaf(4, bias)(asked))
@@ -469,48 +489,54 @@ SPECIAL = [float("nan"), float("inf"), -float("inf")]
 @pytest.mark.parametrize("batch", [1, 7, 13])
 @cells
 def test_what_is_not_finite_goes_where_it_goes_in_the_loop_and_to_no_other_row(native, cell, batch, place, value):
-    asked = ask(cell, batch=batch, features=4, units=19)
+    asked = ask(native, cell, batch=batch, features=4, units=19)
     row = batch // 2
     with torch.no_grad():
         (asked.inputs[2] if place == "inputs" else asked.state[0])[row, 1] = value
-    found, wanted = native.run(asked), scan(asked)
+    loop = native.for_loop(asked)
+    found, wanted = native.run(asked), scan(loop)
     others = torch.arange(batch) != row
-    close([y[..., others, :] for y in results(found)], [y[..., others, :] for y in results(wanted)], atol=1e-5)
+    close(
+        [y[..., others, :] for y in results(found)],
+        [y[..., others, :] for y in results(wanted)],
+        TOLERANCES[native.dtype],
+    )
     if asked.recurrence.name == "gru" and place == "h":
         return  # the loop has NaN where it interpolates between a number and infinity
     same_but_for_rounding(results(found), results(wanted))
     if cell.get("recurrent_activation") == "hard_sigmoid" and math.isnan(value):
         return  # torch's relu6 has slope 0 at NaN in the middle of a tensor and 1 in its last few numbers
     grads = [torch.randn_like(found.outputs), *(torch.zeros_like(y) for y in results(found)[1:])]
-    gradients = [torch.autograd.grad(results(each), wanting(asked), grads) for each in (found, wanted)]
-    same_but_for_rounding(*gradients)
+    gradients = torch.autograd.grad(results(found), wanting(asked), grads)
+    same_but_for_rounding(gradients, torch.autograd.grad(results(wanted), wanting(loop), [g.float() for g in grads]))
 
 
 def same_but_for_rounding(found, wanted):
     """Assert that what is not finite stands in the same places."""
     for a, b in zip(found, wanted, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5, equal_nan=True)
+        atol = TOLERANCES[a.dtype]
+        torch.testing.assert_close(a.to(b.dtype), b, rtol=10 * atol, atol=atol, equal_nan=True)
 
 
 EDGES = [0.0, -0.0, 1e-45, -1e-45, 1e-40, 1.2e-38, 1e-20, 1e-7, 3.0, -3.0, 2.9999998, -2.9999998]
 EDGES += [20.0, -20.0, 88.0, -88.0, 104.0, -104.0, 1e4, -1e4, 3e38, -3e38, *SPECIAL]
 
 
-def activated(native, name, x):
+def activated(way, name, x):
     """An activation of numbers, by a recurrence of one unit that forgets everything."""
     one, zero = torch.ones(1, 1), torch.zeros(1, 1)
     asked = problem("simple_rnn", batch=len(x), time=1, features=1, units=1, bias=False, activation=name)
     recurrence = dataclasses.replace(asked.recurrence, kernel=one, recurrent_kernel=zero)
     inputs = x[None, :, None].clone().requires_grad_()
     asked = dataclasses.replace(asked, recurrence=recurrence, inputs=inputs, state=(torch.zeros(len(x), 1),))
-    y = native.run(asked).last[:, 0]
+    y = way.run(asked).last[:, 0]
     return y.detach(), torch.autograd.grad(y.sum(), inputs)[0][0, :, 0]
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_activations_at_their_edges(native, name):
+def test_activations_at_their_edges(in_float32, name):
     x = torch.tensor(EDGES)
-    found, slope = activated(native, name, x)
+    found, slope = activated(in_float32, name, x)
     exact = x.double().requires_grad_()
     wanted = KNOWN[name](exact)
     torch.testing.assert_close(found, wanted.detach().float(), rtol=3e-7, atol=1e-36, equal_nan=True)
@@ -523,9 +549,9 @@ def test_activations_at_their_edges(native, name):
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_activations_everywhere(native, name):
+def test_activations_everywhere(in_float32, name):
     x = torch.cat([torch.linspace(-30, 30, 40_001), torch.linspace(-1e-2, 1e-2, 10_001), torch.logspace(-30, 2, 999)])
-    found, slope = activated(native, name, x)
+    found, slope = activated(in_float32, name, x)
     exact = x.double().requires_grad_()
     wanted = KNOWN[name](exact)
     (of_loop,) = torch.autograd.grad(wanted.sum(), exact)

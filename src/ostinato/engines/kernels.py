@@ -1,6 +1,7 @@
 """Problems in the terms of the native library: sizes, strides and addresses.
 
-Its kernels read inputs and gradients as they lie in memory. What is computed here is the order of rows that end early.
+Its kernels read inputs and gradients in float32 as they lie in memory. What is computed here is the order of rows that
+end early, and of a problem in bfloat16 its tensors in float32, and the results in bfloat16: nothing is rounded between.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ostinato.engines import library
+from ostinato.engines.flat import leaves, with_leaves
 from ostinato.engines.interface import CProblem, CSizes, address
 from ostinato.recurrence.activations import activation_name
 from ostinato.recurrence.base import Problem, Recurrence, Scanned
@@ -32,6 +34,7 @@ class Cell(NamedTuple):
 
 
 CELLS: dict[type[Recurrence], Cell] = {LSTM: Cell(0, 4, 2), GRU: Cell(1, 3, 1), SimpleRNN: Cell(2, 1, 1)}
+DTYPES = (torch.float32, torch.bfloat16)
 ACTIVATIONS = {name: number for number, name in enumerate(("tanh", "sigmoid", "relu", "hard_sigmoid", "linear"))}
 
 
@@ -80,11 +83,12 @@ class Run(NamedTuple):
     def begun(cls, problem: Problem) -> Run:
         """With memory for its results. Raises ValueError for tensors that do not fit."""
         _check(problem)
-        recurrence: Any = problem.recurrence
-        inputs = problem.inputs.resolve_neg()
+        given = problem if problem.inputs.dtype is torch.float32 else _in_float32(problem)
+        recurrence: Any = given.recurrence
+        inputs = given.inputs.resolve_neg()
         time, batch, features = inputs.shape
         rows = None if problem.lengths is None else Rows.of(problem.lengths, time)
-        state = [_ordered(each, rows) for each in problem.state]
+        state = [_ordered(each, rows) for each in given.state]
         kernel, recurrent = _plain(recurrence.kernel), _plain(recurrence.recurrent_kernel)
         bias = None if recurrence.bias is None else _plain(recurrence.bias)
         x_mask, h_mask = _ordered(recurrence.dropout, rows), _ordered(recurrence.recurrent_dropout, rows)
@@ -136,8 +140,13 @@ class Run(NamedTuple):
 
     def scanned(self) -> Scanned:
         """The result, once it is computed."""
-        last, *state = (_unordered(each, self.rows) for each in self.results)
-        return Scanned(self.outputs, last, tuple(state))
+        dtype = self.problem.inputs.dtype
+        last, *state = (_unordered(_to(each, dtype), self.rows) for each in self.results)
+        return Scanned(None if self.outputs is None else _to(self.outputs, dtype), last, tuple(state))
+
+    def for_backward(self) -> Run:
+        """Without what only `forward` needs: the inputs, and the results."""
+        return self._replace(outputs=None, results=(), kept=self.kept[1:])
 
 
 class Gradients:
@@ -145,6 +154,7 @@ class Gradients:
 
     def __init__(self, run: Run, grads: Sequence[Tensor | None]) -> None:
         problem, rows = run.problem, run.rows
+        grads = [None if each is None else _to(each, torch.float32) for each in grads]
         d_outputs, d_last, d_h, *d_c = grads if problem.sequences else (None, *grads)
         if rows is not None and d_last is not None:
             d_last = torch.where((rows.lengths > 0)[rows.back][:, None], d_last, 0)  # of no step it is a constant
@@ -188,7 +198,9 @@ class Gradients:
     def leaves(self) -> list[Tensor | None]:
         """Once they are computed, in the order of `leaves(problem)`; dropout masks, the last, have none."""
         state = (None if each is None else _unordered(each, self.run.rows) for each in self._state)
-        return [self._inputs, *state, self._kernel, self._recurrent, self._bias, None, None]
+        dtype = self.run.problem.inputs.dtype
+        found = (self._inputs, *state, self._kernel, self._recurrent, self._bias)
+        return [*(None if each is None else _to(each, dtype) for each in found), None, None]
 
 
 class _Scratch(threading.local):
@@ -216,9 +228,19 @@ def scratch(floats: int) -> Tensor:
     return _SCRATCH.of(floats)
 
 
+def _in_float32(problem: Problem) -> Problem:
+    return with_leaves(problem, [None if each is None else each.float() for each in leaves(problem)])
+
+
+def _to(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor if tensor.dtype is dtype else tensor.to(dtype)
+
+
 def _wanted(tensor: Tensor | None) -> Tensor | None:
     """Memory for a tensor's gradient, if it wants one."""
-    return None if tensor is None or not tensor.requires_grad else tensor.new_empty(tensor.shape)
+    if tensor is None or not tensor.requires_grad:
+        return None
+    return tensor.new_empty(tensor.shape, dtype=torch.float32)
 
 
 def _like_inputs(inputs: Tensor, width: int, rows: Rows | None) -> Tensor:
@@ -226,8 +248,8 @@ def _like_inputs(inputs: Tensor, width: int, rows: Rows | None) -> Tensor:
     time, batch, _ = inputs.shape
     new = inputs.new_empty if rows is None else inputs.new_zeros
     if inputs.stride(0) < inputs.stride(1):
-        return new((batch, time, width)).transpose(0, 1)
-    return new((time, batch, width))
+        return new((batch, time, width), dtype=torch.float32).transpose(0, 1)
+    return new((time, batch, width), dtype=torch.float32)
 
 
 def _ordered(tensor: Tensor | None, rows: Rows | None) -> Tensor | None:
@@ -293,10 +315,11 @@ def _check(problem: Problem) -> None:
     recurrence: Any = problem.recurrence
     _, gates, states = CELLS[type(recurrence)]
     inputs = problem.inputs
-    if inputs.dim() != 3 or inputs.dtype is not torch.float32 or not inputs.is_cpu:
+    dtype = inputs.dtype
+    if inputs.dim() != 3 or dtype not in DTYPES or not inputs.is_cpu:
         raise ValueError(
-            f"engine 'native': inputs must be (time, batch, features) in float32 on cpu; got {tuple(inputs.shape)} in "
-            f"{inputs.dtype} on {inputs.device.type}."
+            f"engine 'native': inputs must be (time, batch, features) in float32 or bfloat16 on cpu; got "
+            f"{tuple(inputs.shape)} in {dtype} on {inputs.device.type}."
         )
     time, batch, features = inputs.shape
     units = recurrence.recurrent_kernel.shape[0]
@@ -309,15 +332,15 @@ def _check(problem: Problem) -> None:
             given.append(mask)
             wanted.append((batch, size) if shared and mask.dim() == 2 else (gates, batch, size))
     fits = len(given) == len(wanted) and all(
-        x is None or (x.shape == shape and x.dtype is torch.float32 and x.is_cpu)
+        x is None or (x.shape == shape and x.dtype is dtype and x.is_cpu)
         for x, shape in zip(given, wanted, strict=True)
     )
     if not fits:
         found = [None if x is None else (tuple(x.shape), str(x.dtype), x.device.type) for x in given]
         raise ValueError(
             f"engine 'native': {type(recurrence).name} of {units} units over inputs {tuple(problem.inputs.shape)} "
-            f"takes state, kernel, recurrent kernel, bias and dropout masks in float32 on cpu, of shapes {wanted}; got "
-            f"{found}."
+            f"takes state, kernel, recurrent kernel, bias and dropout masks in {str(dtype).removeprefix('torch.')} on "
+            f"cpu, of shapes {wanted}; got {found}."
         )
     lengths = problem.lengths
     if lengths is not None and (

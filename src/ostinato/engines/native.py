@@ -6,12 +6,11 @@ import ctypes
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ostinato.engines import library
 from ostinato.engines.flat import leaves
-from ostinato.engines.kernels import ACTIVATIONS, CELLS, Gradients, Run, scratch
+from ostinato.engines.kernels import ACTIVATIONS, CELLS, DTYPES, Gradients, Run, scratch
 from ostinato.engines.spec import Spec
 from ostinato.recurrence.base import Problem, Recurrence, Scanned
 from ostinato.recurrence.directions import Directions, join, split
@@ -31,8 +30,8 @@ class NativeEngine:
             reasons.append(absent)
         if spec.device != "cpu":
             reasons.append(f"runs on cpu, not on {spec.device}")
-        if spec.dtype is not torch.float32:
-            reasons.append("takes float32")
+        if spec.dtype not in DTYPES:
+            reasons.append("takes float32, bfloat16")
         if spec.autocast is not None:
             reasons.append("would compute in float32, not in the lower precision of torch.autocast")
         if spec.learned_masks:
@@ -46,7 +45,7 @@ class NativeEngine:
         runs = tuple(Run.begun(half) for half in _halves(problem))
         _call("forward", [run.c for run in runs], [run.sizes.forward for run in runs])
         scanned = join(*(run.scanned() for run in runs)) if len(runs) == 2 else runs[0].scanned()
-        return scanned, runs if problem.gradients else None
+        return scanned, tuple(run.for_backward() for run in runs) if problem.gradients else None
 
     def backward(self, saved: tuple[Run, ...], grads: Sequence[Tensor | None]) -> list[Tensor | None]:
         found: list[Gradients | None] = []
