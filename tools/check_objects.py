@@ -15,7 +15,7 @@ from pathlib import Path
 
 def shared(objects: list[Path]) -> dict[str, list[str]]:
     """The symbols that objects of more than one target define, and by which targets."""
-    found = defaultdict(set)
+    found: dict[str, set[str]] = defaultdict(set)
     for path in objects:
         command = ["nm", "--extern-only", "--defined-only", "--demangle", "--format=bsd", str(path)]
         for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():

@@ -108,7 +108,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=2000, help="how many; 2000 by default")
     parser.add_argument("--seed", type=int, default=0, help="of the first case; the others follow")
-    parser.add_argument("--isa", choices=("plain", "avx2", "avx512"), help="the instruction set; by default the best")
+    parser.add_argument(
+        "--isa", choices=("plain", "avx2", "avx512", "avx512_bf16"), help="the instruction set; by default the best"
+    )
     parser.add_argument("--build", type=Path, default=ROOT / "build" / "sanitize", help="the folder to build in")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

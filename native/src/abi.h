@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#define OSTINATO_ABI 2
+#define OSTINATO_ABI 3
 
 extern "C" {
 
@@ -55,6 +55,7 @@ struct OstinatoProblem {
     float *d_h0, *d_c0, *d_kernel, *d_recurrent, *d_bias, *d_recurrent_bias;
     int64_t keep;  // backward may be called again, so it leaves `saved` as it is
     int64_t reset_before;  // of a GRU: r * h is multiplied, and not its product with r
+    int64_t low;  // factors of products may be rounded to bfloat16, where there are instructions for it
 };
 
 struct OstinatoSizes {
@@ -63,7 +64,7 @@ struct OstinatoSizes {
 
 __attribute__((visibility("default"))) int64_t ostinato_abi(void);
 // The instruction set that runs: the best there is, or of those there are the one in the environment variable
-// OSTINATO_NATIVE_ISA when the library was loaded.
+// OSTINATO_NATIVE_ISA when the library was loaded. One that is for `low` problems only leaves others to the next.
 __attribute__((visibility("default"))) const char* ostinato_isa(void);
 __attribute__((visibility("default"))) int64_t ostinato_team(int64_t threads);
 __attribute__((visibility("default"))) void ostinato_sizes(const OstinatoProblem*, OstinatoSizes*);

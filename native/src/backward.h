@@ -18,14 +18,14 @@ struct Backward {
     At at;
     int64_t threads, parts;  // parts: of the units, a tile's width each
     float *recurrent, *candidate;   // transposed, in parts
-    float *d_gates, *carried, *dc;  // as gates; (batch, padded units): what goes to the h before past the slots; to c
+    float *d_gates, *carried, *dc;  // as gates, in places; (batch, padded units): what goes to the h before past the slots; to c
     InputGradient<Cell> inputs;
     WeightGradient<Cell> weights;
 
     Backward(const OstinatoProblem& p, Equation equation, Parts& saved, Parts& scratch)
         : p(p), equation(equation), at(p, saved), threads(threads_for<Cell>(p)), parts(divided_up(p.units, wide)),
-          recurrent(scratch.take(parts * at.panels * At::h_floats * wide)),
-          candidate(Cell::resets ? scratch.take(parts * at.panels * At::panel_units * wide) : nullptr),
+          recurrent(scratch.take(parts * at.panels * At::h_depth * wide)),
+          candidate(Cell::resets ? scratch.take(parts * at.panels * At::panel_units / TOGETHER * wide) : nullptr),
           d_gates(p.keep || !Cell::keeps_gates ? scratch.take(at.panels * p.steps * At::panel_floats) : at.gates),
           carried(scratch.take(p.batch * at.padded_units)),
           dc(Cell::states == 2 ? scratch.take(p.batch * at.padded_units) : nullptr),
@@ -51,6 +51,7 @@ struct Backward {
         pack_transposed<Cell, Cell::h_first, Cell::h_count>(at, p.recurrent, p.units, recurrent, mine);
         if constexpr (Cell::resets) pack_transposed<Cell, 0, 1>(at, p.recurrent, p.units, candidate, mine);
         if (p.d_x) inputs.prepare(id, team);
+        weights.prepare(id, team);
         for (int64_t row = rows.first; row < rows.end; ++row)
             for (int64_t unit = 0; unit < at.padded_units; unit += V) {
                 const int64_t left = larger(at.units_from(unit), 0), from = row * p.units + unit;
@@ -93,11 +94,11 @@ struct Backward {
     template <int Tall>
     INLINE void through_slots(float* sums, int64_t part, int64_t entry, int64_t row) {
         if (p.h_mask) return through_masked_slots<Tall>(sums, part, entry, row);
-        const float* packed = recurrent + part * at.panels * At::h_floats * wide;
-        over_panels<Tall, At::h_floats>(sums, packed, entry + row, Cell::h_first * V);
+        const float* packed = recurrent + part * at.panels * At::h_depth * wide;
+        over_panels<Tall, At::h_depth>(sums, packed, entry + row, Cell::h_first * V / TOGETHER);
     }
 
-    // Products with the gradients of slots, `Depth` floats from `from` on, of all panels.
+    // Products with the gradients of slots, `Depth` places from `from` on, of all panels.
     template <int Tall, int64_t Depth>
     INLINE void over_panels(float* sums, const float* packed, int64_t entry, int64_t from) {
         clear<Tall, WIDTH>(sums);
@@ -108,16 +109,18 @@ struct Backward {
 
     template <int Tall>
     __attribute__((noinline)) void through_masked_slots(float* sums, int64_t part, int64_t entry, int64_t row) {
-        const float* packed = recurrent + part * at.panels * At::h_floats * wide;
+        const float* packed = recurrent + part * at.panels * At::h_depth * wide;
         clear<Tall, WIDTH>(sums);
         for (int slot = 0; slot < Cell::h_count; ++slot) {
             alignas(64) float of_slot[TILE_FLOATS];
             clear<Tall, WIDTH>(of_slot);
             for (int block = 0; block < blocks; ++block) {
-                const Rows rows{at.gates_at(d_gates, 0, entry + row) + (block * Cell::slots + Cell::h_first + slot) * V,
-                                At::panel_floats};
-                add_products<Tall, WIDTH, 0, WIDTH>(of_slot, rows, packed + (block * Cell::h_count + slot) * V * wide, wide,
-                                                    {at.panels, V, at.panels_apart(), At::h_floats * wide});
+                constexpr int64_t depth = V / TOGETHER;
+                const int64_t from = (block * Cell::slots + Cell::h_first + slot) * depth;
+                const Rows rows{at.gates_at(d_gates, 0, entry + row) + from, At::panel_floats};
+                const float* weights = packed + (block * Cell::h_count + slot) * depth * wide;
+                add_products<Tall, WIDTH, 0, WIDTH>(of_slot, rows, weights, wide,
+                                                    {at.panels, depth, at.panels_apart(), At::h_depth * wide});
             }
             const int64_t gate = Cell::gate_of(Cell::h_first + slot);
             for (int r = 0; r < Tall; ++r)
@@ -144,30 +147,41 @@ struct Backward {
             if (unit >= at.padded_units) return;
             float* to = slots(step, row, unit);
             if (left <= 0) {
-                for (int slot = 0; slot < Cell::slots; ++slot) store(to + slot * V, vec{});
+                for (int slot = 0; slot < Cell::slots; ++slot) store_places(to + slot * V / TOGETHER, vec{}, V);
                 continue;
             }
             const int64_t here = row * at.padded_units + unit;
             vec dh = Last ? vec{} : load(sums + v * V);
             if (Last || Cell::carries) dh += load(carried + here);
             if (d_outputs) dh += load_apart(d_outputs + unit * p.d_unit, p.d_unit, left);
-            const vec direct = equation.backward(dh, dc ? dc + here : nullptr, place(states, unit, left, to), to);
+            Computed d(to);
+            const vec direct = equation.backward(dh, dc ? dc + here : nullptr, place(states, unit, left, to), d.at);
             if (Cell::carries) store(carried + here, direct);
-            clear_beyond(to, left, 0, Cell::slots);
+            d.keep(left, 0, Cell::resets ? 2 : Cell::slots);
         }
     }
 
-    // Nothing may come from units that there are not; not even of infinite inputs, whose product with a zero is NaN.
-    INLINE void clear_beyond(float* slots, int64_t left, int first, int end) {
-        if (left < V)
-            for (int slot = first; slot < end; ++slot) store(slots + slot * V, load(slots + slot * V, left));
-    }
+    // The gradients of the slots of a block while they are computed: where they are kept, if they are kept as floats.
+    struct Computed {
+        alignas(64) float beside[TOGETHER > 1 ? Cell::slots * V : 1];
+        float *at, *to;
+        INLINE explicit Computed(float* to) : at(TOGETHER > 1 ? beside : to), to(to) {}
+
+        // Those of slots [first, end). Nothing may come from units that there are not; not even of infinite inputs, whose
+        // product with a zero is NaN.
+        INLINE void keep(int64_t left, int first, int end) {
+            if (TOGETHER > 1 || left < V)
+                for (int slot = first; slot < end; ++slot)
+                    store_places(to + slot * V / TOGETHER, load(at + slot * V, left), V);
+        }
+    };
 
     // Through r * h, once the gradients of the candidates of all units are there.
     template <int Tall>
     void through_reset(int64_t part, Step step, int64_t row) {
         alignas(64) float sums[TILE_FLOATS];
-        over_panels<Tall, At::panel_units>(sums, candidate + part * at.panels * At::panel_units * wide, step.entry + row, 0);
+        constexpr int64_t depth = At::panel_units / TOGETHER;
+        over_panels<Tall, depth>(sums, candidate + part * at.panels * depth * wide, step.entry + row, 0);
         for (int r = 0; r < Tall; ++r) reset_points(sums + r * wide, part, step, row + r);
     }
 
@@ -179,19 +193,21 @@ struct Backward {
             vec d = load(sums + v * V);
             if (p.h_mask) d *= mask(2, row, unit);
             float *past = carried + row * at.padded_units + unit, *to = slots(step, row, unit);
+            Computed slot(to);
             if constexpr (Cell::resets)
-                store(past, load(past) + equation.reset_backward(d, place(states, unit, left, to), to));
-            clear_beyond(to, left, 2, 3);
+                store(past, load(past) + equation.reset_backward(d, place(states, unit, left, to), slot.at));
+            slot.keep(left, 2, 3);
         }
     }
 
     INLINE float* slots(Step step, int64_t row, int64_t unit) const {
         const int64_t vector = unit / V;
-        return at.gates_at(d_gates, vector / blocks, step.entry + row) + vector % blocks * Cell::slots * V;
+        return at.gates_at(d_gates, vector / blocks, step.entry + row) + vector % blocks * Cell::slots * V / TOGETHER;
     }
 
     // `to`: where the slots' gradients go.
     INLINE Place place(const States<Cell>& states, int64_t unit, int64_t left, const float* to) const {
+        static_assert(!Cell::keeps_gates || blocks == 1);  // so that both are as far from the first
         Place found = states.place(unit, left);
         if (at.gates) found.gates = at.gates + (to - d_gates);
         return found;

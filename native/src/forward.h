@@ -23,7 +23,7 @@ struct Forward {
 
     Forward(const OstinatoProblem& p, Equation equation, Parts& saved, Parts& scratch)
         : p(p), equation(equation), at(p, saved), projection(at, scratch) {
-        recurrent = scratch.take(at.panels * p.units * (At::h_floats + (Cell::resets ? At::panel_units : 0)));
+        recurrent = scratch.take(at.panels * at.h_places * (At::h_floats + (Cell::resets ? At::panel_units : 0)));
         resets = Cell::resets && !p.training ? scratch.take(at.panels * p.batch * At::panel_floats) : nullptr;
     }
 
@@ -48,6 +48,13 @@ struct Forward {
         projection.prepare(id, threads);
         pack<Cell, Cell::h_first, Cell::h_count>(at, p.recurrent, p.units, recurrent, panels);
         if constexpr (Cell::resets) pack<Cell, 0, 1>(at, p.recurrent, p.units, candidate(0), panels);
+        if (TOGETHER > 1 && at.factors)
+            for (int64_t row = rows.first; row < rows.end; ++row)
+                for (int64_t unit = 0; unit < p.units; unit += V) {
+                    const int64_t left = at.units_from(unit);
+                    store_places(at.factors + row * at.factors_apart + unit / TOGETHER,
+                                 load(p.h0 + row * p.units + unit, left), left);
+                }
         if (Cell::states == 2)
             for (int64_t row = rows.first; row < rows.end; ++row)
                 for (int64_t unit = 0; unit < at.padded_units; unit += V)
@@ -56,7 +63,7 @@ struct Forward {
     }
 
     float* candidate(int64_t panel) const {
-        return recurrent + at.panels * p.units * At::h_floats + panel * p.units * At::panel_units;
+        return recurrent + at.h_places * (at.panels * At::h_floats + panel * At::panel_units);
     }
 
     template <class Wait>
@@ -93,14 +100,13 @@ struct Forward {
             for (int64_t i = 0; i < Tall * At::panel_floats; i += 16)
                 will_write(at.gates_at(at.gates, panel, step.entry + row) + i);
         float* sums = begin<Tall>(own, panel, step, row);
-        const float* weights = recurrent + panel * p.units * At::h_floats;
+        const float* weights = recurrent + panel * at.h_places * At::h_floats;
         if (p.h_mask) {
-            const Apart<Rows, blocks> masked{{at.masked_at(step.entry + row, row), at.h_apart}, at.masks_apart()};
-            add_products<Tall, At::width, first, count>(sums, masked, weights, At::h_floats, one_run(p.units));
+            const Apart<Rows, blocks> masked{{at.masked_at(step.entry + row, row), at.factors_apart}, at.masks_apart()};
+            add_products<Tall, At::width, first, count>(sums, masked, weights, At::h_floats, one_run(at.h_places));
         } else {
-            const States<Cell> states(at, step, row);
-            const Rows rows{states.h_before, states.h_before_apart};
-            add_products<Tall, At::width, first, count>(sums, rows, weights, At::h_floats, one_run(p.units), at.few);
+            const Rows rows = States<Cell>(at, step, row).factors_before(at);
+            add_products<Tall, At::width, first, count>(sums, rows, weights, At::h_floats, one_run(at.h_places), at.few);
         }
         finish_first<Tall>(sums, panel, step, row);
     }
@@ -109,8 +115,8 @@ struct Forward {
     void late_slot(int64_t panel, Step step, int64_t row) {
         alignas(64) float own[TILE_FLOATS];
         float* sums = begin<Tall>(own, panel, step, row);
-        const Rows rows{at.reset_at(step.entry + row, row), at.h_apart};
-        add_products<Tall, At::width, 0, 1>(sums, rows, candidate(panel), At::panel_units, one_run(p.units), at.few);
+        const Rows rows{at.reset_at(step.entry + row, row), at.factors_apart};
+        add_products<Tall, At::width, 0, 1>(sums, rows, candidate(panel), At::panel_units, one_run(at.h_places), at.few);
         each_vector<Tall>(panel, step, row, [&](int r, int, int64_t unit, const Place& place) {
             const vec candidate = load(sums + r * At::panel_floats);
             finish_vector(step, row + r, unit, equation.forward(&candidate, place), place);
@@ -136,7 +142,7 @@ struct Forward {
             if constexpr (Cell::resets) {
                 vec reset = equation.reset(slots, place);
                 if (p.h_mask) reset *= load(p.h_mask + (2 * p.batch + row + r) * p.units + unit, place.left);
-                store(at.reset_at(step.entry + row + r, row + r) + unit, reset, place.left);
+                store_places(at.reset_at(step.entry + row + r, row + r) + unit / TOGETHER, reset, place.left);
             } else {
                 finish_vector(step, row + r, unit, equation.forward(slots, place), place);
             }
@@ -152,6 +158,7 @@ struct Forward {
         if (at.gates) gates = at.gates_at(at.gates, panel, step.entry + row);
         if (resets) gates = resets + (panel * p.batch + row) * At::panel_floats;
         const int64_t c_apart = Cell::states == 2 ? at.padded_units : 0, gates_apart = gates ? At::panel_floats : 0;
+        const int64_t factors_apart = at.factors ? at.factors_apart : 0;
         for (int block = 0; block < blocks; ++block) {
             const int64_t unit = (panel * blocks + block) * V, left = at.units_from(unit);
             if (left <= 0) break;
@@ -164,12 +171,14 @@ struct Forward {
                 place.c_before += c_apart;
                 place.c += c_apart;
                 place.gates += gates_apart;
+                if (TOGETHER > 1) place.factors += factors_apart;
             }
         }
     }
 
     INLINE void finish_vector(Step step, int64_t row, int64_t unit, vec h, const Place& place) {
         store(place.h, h, place.left);
+        if (TOGETHER > 1 && place.factors) store_places(place.factors, h, place.left);
         if (p.outputs) store(p.outputs + step.t * p.y_time + at.sample(row) * p.y_batch + unit, h, place.left);
     }
 
@@ -180,8 +189,8 @@ struct Forward {
             for (int64_t unit = 0; unit < p.units; unit += V) {
                 const int64_t left = at.units_from(unit);
                 const vec kept = load(p.h_mask + (gate * p.batch + row) * p.units + unit, left);
-                store(at.masked_at(step.entry + row, row) + gate * at.masks_apart() + unit, load(h + unit, left) * kept,
-                      left);
+                store_places(at.masked_at(step.entry + row, row) + gate * at.masks_apart() + unit / TOGETHER,
+                             load(h + unit, left) * kept, left);
             }
     }
 

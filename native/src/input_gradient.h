@@ -18,7 +18,7 @@ struct InputGradient {
 
     InputGradient(const At& at, float* d_gates, Parts& scratch)
         : p(at.p), at(at), d_gates(d_gates), parts(divided_up(p.features, wide)),
-          kernel(p.d_x || !scratch.base ? scratch.take(parts * at.panels * At::x_floats * wide) : nullptr) {}
+          kernel(p.d_x || !scratch.base ? scratch.take(parts * at.panels * At::x_depth * wide) : nullptr) {}
 
     void prepare(int64_t id, int64_t threads) {
         pack_transposed<Cell, Cell::x_first, Cell::x_count>(
@@ -50,14 +50,14 @@ struct InputGradient {
     void tile(int64_t part, int64_t entry, Step step) {
         alignas(64) float sums[TILE_FLOATS];
         clear<Tall, Wide>(sums);
-        const float* packed = kernel + part * at.panels * At::x_floats * wide;
+        const float* packed = kernel + part * at.panels * At::x_depth * wide;
         const bool masks_apart = p.x_mask && p.x_masks > 1;
         if (masks_apart) {
             add_masked<Tall, Wide>(sums, part, entry, step, packed);
         } else {
-            const Rows rows{at.gates_at(d_gates, 0, entry) + Cell::x_first * V, At::panel_floats};
+            const Rows rows{at.gates_at(d_gates, 0, entry) + Cell::x_first * V / TOGETHER, At::panel_floats};
             add_products<Tall, Wide, 0, Wide>(sums, rows, packed, wide,
-                                              {at.panels, At::x_floats, at.panels_apart(), At::x_floats * wide});
+                                              {at.panels, At::x_depth, at.panels_apart(), At::x_depth * wide});
         }
         for (int r = 0; r < Tall; ++r) {
             step = step_of(entry + r, step);
@@ -79,10 +79,12 @@ struct InputGradient {
             alignas(64) float of_slot[TILE_FLOATS];
             clear<Tall, Wide>(of_slot);
             for (int block = 0; block < Cell::blocks; ++block) {
-                const Rows rows{at.gates_at(d_gates, 0, entry) + (block * Cell::slots + Cell::x_first + slot) * V,
-                                At::panel_floats};
-                add_products<Tall, Wide, 0, Wide>(of_slot, rows, packed + (block * Cell::x_count + slot) * V * wide, wide,
-                                                  {at.panels, V, at.panels_apart(), At::x_floats * wide});
+                constexpr int64_t depth = V / TOGETHER;
+                const int64_t from = (block * Cell::slots + Cell::x_first + slot) * depth;
+                const Rows rows{at.gates_at(d_gates, 0, entry) + from, At::panel_floats};
+                const float* weights = packed + (block * Cell::x_count + slot) * depth * wide;
+                add_products<Tall, Wide, 0, Wide>(of_slot, rows, weights, wide,
+                                                  {at.panels, depth, at.panels_apart(), At::x_depth * wide});
             }
             const int64_t gate = Cell::gate_of(Cell::x_first + slot);
             Step here = step;

@@ -55,7 +55,6 @@ struct SimpleRnn {
 
 INLINE constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 INLINE constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-INLINE int64_t divided_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // The distance of rows of so many floats: whole cache lines, and no multiple of many, for rows at such distances would
 // compete for the same few places in the cache.
@@ -95,22 +94,29 @@ struct Layout {
     static constexpr int width = Cell::slots * Cell::blocks;  // vectors in a panel
     static constexpr int panel_floats = width * V;
     static constexpr int x_floats = Cell::x_count * panel_units, h_floats = Cell::h_count * panel_units;
+    static constexpr int x_depth = x_floats / TOGETHER, h_depth = h_floats / TOGETHER;  // of products backwards
 
     const OstinatoProblem& p;
-    int64_t panels, padded_units, x_apart, h_apart;
+    int64_t panels, padded_units;
+    int64_t x_places, h_places;             // of a row's inputs, of its states
+    int64_t x_apart, h_apart, factors_apart;  // rows of inputs as factors, of states, and of these as factors
     bool few;        // so few rows that products would wait for one another: sums are split
     bool projected;  // the input's part of all steps is computed first
     bool by_units;   // threads share the units of each step, and not the rows
 
     // Of `saved`. In training for each entry, else for each row of one step, or of two. cells is preceded by the
-    // initial ones; xs and masked, the state times dropout, are one after the other for each mask; reset: r * h.
-    float *gates, *cells, *hs, *xs, *masked, *reset;
+    // initial ones; xs and masked, the state times dropout, are one after the other for each mask; reset: r * h. factors:
+    // the states in places, the initial ones first; null where hs is that.
+    float *gates, *cells, *hs, *xs, *masked, *reset, *factors;
 
     Layout(const OstinatoProblem& problem, Parts& parts) : p(problem) {
         panels = divided_up(p.units, panel_units);
         padded_units = panels * panel_units;
-        x_apart = apart(p.features);
+        x_places = places(p.features);
+        h_places = places(p.units);
+        x_apart = apart(x_places);
         h_apart = apart(p.units);
+        factors_apart = apart(h_places);
         few = p.batch <= 2;
         projected = p.batch < 2 * TILE_ROWS && !(p.x_mask && p.x_masks > 1);
         by_units = projected && panels > 1 && p.batch <= TILE_ROWS && !p.h_mask && !Cell::resets;
@@ -119,8 +125,10 @@ struct Layout {
         cells = Cell::states == 2 ? parts.take((p.batch + (p.training ? p.steps : 0)) * padded_units) : nullptr;
         hs = parts.take((p.training ? p.steps : 2 * p.batch) * h_apart);
         xs = parts.take(x_copies() * x_entries() * x_apart);
-        masked = p.h_mask ? parts.take(Cell::gates * entries * h_apart) : nullptr;
-        reset = Cell::resets ? parts.take(entries * h_apart) : nullptr;
+        masked = p.h_mask ? parts.take(Cell::gates * entries * factors_apart) : nullptr;
+        reset = Cell::resets ? parts.take(entries * factors_apart) : nullptr;
+        const bool multiplied = TOGETHER > 1 && !p.h_mask;
+        factors = multiplied ? parts.take((p.batch + (p.training ? p.steps : 2 * p.batch)) * factors_apart) : nullptr;
     }
 
     INLINE int64_t count(int64_t t) const { return p.counts ? p.counts[t] : p.batch; }
@@ -134,9 +142,9 @@ struct Layout {
 
     // Where things of a row are, whose entry that is.
     INLINE float* x_at(int64_t entry, int64_t row) const { return xs + (p.training || projected ? entry : row) * x_apart; }
-    INLINE float* masked_at(int64_t entry, int64_t row) const { return masked + (p.training ? entry : row) * h_apart; }
-    INLINE float* reset_at(int64_t entry, int64_t row) const { return reset + (p.training ? entry : row) * h_apart; }
-    INLINE int64_t masks_apart() const { return (p.training ? p.steps : p.batch) * h_apart; }
+    INLINE float* masked_at(int64_t entry, int64_t row) const { return masked + (p.training ? entry : row) * factors_apart; }
+    INLINE float* reset_at(int64_t entry, int64_t row) const { return reset + (p.training ? entry : row) * factors_apart; }
+    INLINE int64_t masks_apart() const { return (p.training ? p.steps : p.batch) * factors_apart; }
     INLINE float* gates_at(float* all, int64_t panel, int64_t entry) const {
         return all + (panel * p.steps + entry) * panel_floats;
     }
@@ -153,6 +161,7 @@ struct Place {
     int64_t left;
     const float *h_before, *c_before;
     float *h, *c, *gates;
+    float* factors = nullptr;  // h as factors of products, where those are kept apart
 };
 
 // The states of one row at a step, and before it.
@@ -160,14 +169,22 @@ template <class Cell>
 struct States {
     const float *h_before, *c_before;
     float *h, *c;
+    float *factors_before_at, *factors;  // of h before and h in places, where those are kept apart
     int64_t h_before_apart;
 
     INLINE States(const Layout<Cell>& at, Step step, int64_t row) {
         const bool every = at.p.training;
         h = at.hs + ((every ? step.entry : (step.t & 1) * at.p.batch) + row) * at.h_apart;
-        h_before_apart = step.t ? at.h_apart : at.p.units;
         h_before = step.t ? at.hs + ((every ? step.before : (~step.t & 1) * at.p.batch) + row) * at.h_apart
                           : at.p.h0 + row * at.p.units;
+        h_before_apart = step.t ? at.h_apart : at.p.units;
+        factors_before_at = factors = nullptr;
+        if (TOGETHER > 1 && at.factors) {
+            const int64_t now = every ? step.entry : (step.t & 1) * at.p.batch;
+            const int64_t then = every ? step.before : (~step.t & 1) * at.p.batch;
+            factors = at.factors + (at.p.batch + now + row) * at.factors_apart;
+            factors_before_at = at.factors + ((step.t ? at.p.batch + then : 0) + row) * at.factors_apart;
+        }
         c = nullptr;
         c_before = nullptr;
         if (Cell::states == 2) {
@@ -176,9 +193,19 @@ struct States {
         }
     }
 
+    // Of this row and those after it, the h before as left factors of products.
+    INLINE Rows factors_before(const Layout<Cell>& at) const {
+        return TOGETHER > 1 ? Rows{factors_before_at, at.factors_apart} : Rows{h_before, h_before_apart};
+    }
+
     INLINE Place place(int64_t unit, int64_t left) const {
-        if (Cell::states == 2) return {left, h_before + unit, c_before + unit, h + unit, c + unit, nullptr};
-        return {left, h_before + unit, nullptr, h + unit, nullptr, nullptr};
+        Place found{left, h_before + unit, nullptr, h + unit, nullptr, nullptr};
+        if (Cell::states == 2) {
+            found.c_before = c_before + unit;
+            found.c = c + unit;
+        }
+        if (TOGETHER > 1 && factors) found.factors = factors + unit / TOGETHER;
+        return found;
     }
 };
 

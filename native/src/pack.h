@@ -6,33 +6,38 @@
 
 namespace ostinato::OSTINATO_ISA {
 
-// [panel][row][block][slot][V] of weights (rows, gates * units): `Count` slots from `First` on. Units that there are
-// not are zeros.
+// Places of `left` numbers and of those in the next of `rows` rows; without one, zeros.
+INLINE vec load_together(const float* from, int64_t step, int64_t rows, int64_t left) {
+    return together(load(from, left), TOGETHER > 1 && rows > 1 ? load(from + step, left) : vec{});
+}
+
+// [panel][place][block][slot][V] of weights (rows, gates * units): `Count` slots from `First` on, rows in places. Units
+// that there are not are zeros.
 template <class Cell, int First, int Count>
 void pack(const Layout<Cell>& at, const float* weights, int64_t rows, float* packed, Share panels) {
     constexpr int units = Layout<Cell>::panel_units, width = Count * units;
     const int64_t step = Cell::gates * at.p.units;
     for (int64_t panel = panels.first; panel < panels.end; ++panel)
-        for (int64_t row = 0; row < rows; ++row) {
-            float* to = packed + (panel * rows + row) * width;
+        for (int64_t row = 0; row < rows; row += TOGETHER) {
+            float* to = packed + (panel * places(rows) + row / TOGETHER) * width;
             for (int block = 0; block < Cell::blocks; ++block) {
                 const int64_t unit = panel * units + block * V;
                 for (int s = 0; s < Count; ++s, to += V) {
                     const int64_t left = at.units_from(unit);
                     const float* from = weights + row * step + Cell::gate_of(First + s) * at.p.units + unit;
-                    store(to, load(from, larger(left, 0)));
+                    store(to, load_together(from, step, rows - row, larger(left, 0)));
                 }
             }
         }
 }
 
-// [part][panel][block][slot][V][WIDTH V] of weights (rows, gates * units): transposed, a part for each WIDTH V of the
-// rows. It takes a panel's gradients to those of what was multiplied with the weights.
+// [part][panel][block][slot][V / TOGETHER][WIDTH V] of weights (rows, gates * units): transposed, units in places, a part
+// for each WIDTH V of the rows. It takes a panel's gradients to those of what was multiplied with the weights.
 template <class Cell, int First, int Count>
 void pack_transposed(const Layout<Cell>& at, const float* weights, int64_t rows, float* packed, Share parts) {
     constexpr int units = Layout<Cell>::panel_units, wide = WIDTH * V;
     const int64_t step = Cell::gates * at.p.units;
-    const int64_t depth = at.panels * Count * units;
+    const int64_t depth = at.panels * Count * units / TOGETHER;
     for (int64_t part = parts.first; part < parts.end; ++part)
         for (int64_t panel = 0; panel < at.panels; ++panel)
             for (int block = 0; block < Cell::blocks; ++block)
@@ -40,12 +45,12 @@ void pack_transposed(const Layout<Cell>& at, const float* weights, int64_t rows,
                     const int64_t unit = panel * units + block * V;
                     const int64_t left = smaller(larger(at.units_from(unit), 0), V);
                     const float* from = weights + Cell::gate_of(First + s) * at.p.units + unit;
-                    float* to = packed + (part * depth + (panel * Cell::blocks + block) * Count * V + s * V) * wide;
+                    float* to = packed + (part * depth + ((panel * Cell::blocks + block) * Count + s) * (V / TOGETHER)) * wide;
                     for (int64_t i = 0; i < wide; ++i) {
                         const int64_t row = part * wide + i;
-                        const bool there = row < rows;
-                        for (int64_t j = 0; j < V; ++j)
-                            to[j * wide + i] = there && j < left ? from[row * step + j] : 0.0f;
+                        alignas(64) float numbers[V];
+                        store_places(numbers, row < rows ? load(from + row * step, left) : vec{}, V);
+                        for (int64_t j = 0; j < V / TOGETHER; ++j) to[j * wide + i] = numbers[j];
                     }
                 }
 }

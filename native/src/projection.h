@@ -15,7 +15,7 @@ struct Projection {
     float* all;  // of all entries, as gates, if they are computed first
 
     Projection(const At& at, Parts& scratch) : p(at.p), at(at) {
-        kernel = scratch.take(at.panels * p.features * At::x_floats);
+        kernel = scratch.take(at.panels * at.x_places * At::x_floats);
         bias = scratch.take(at.panels * At::panel_floats);
         all = nullptr;
         if (at.projected) all = at.gates ? at.gates : scratch.take(at.panels * p.steps * At::panel_floats);
@@ -40,7 +40,7 @@ struct Projection {
             for (int64_t k = 0; k < p.features; k += V) {
                 const int64_t left = smaller(p.features - k, V);
                 const vec x = load_apart(from + k * p.x_feature, p.x_feature, left);
-                store(to + k, kept ? x * load(kept + k, left) : x, left);
+                store_places(to + k / TOGETHER, kept ? x * load(kept + k, left) : x, left);
             }
         }
     }
@@ -61,12 +61,12 @@ struct Projection {
 #pragma GCC unroll 8
             for (int r = 0; r < Tall; ++r) store(sums + (r * At::width + v) * V, start);
         }
-        const float* weights = kernel + panel * p.features * At::x_floats;
+        const float* weights = kernel + panel * at.x_places * At::x_floats;
         const Rows rows{x, at.x_apart};
         if (at.x_copies() == 1)
-            return add_products<Tall, At::width, first, count>(sums, rows, weights, At::x_floats, one_run(p.features));
+            return add_products<Tall, At::width, first, count>(sums, rows, weights, At::x_floats, one_run(at.x_places));
         const Apart<Rows, Cell::blocks> apart{rows, at.x_entries() * at.x_apart};
-        add_products<Tall, At::width, first, count>(sums, apart, weights, At::x_floats, one_run(p.features));
+        add_products<Tall, At::width, first, count>(sums, apart, weights, At::x_floats, one_run(at.x_places));
     }
 };
 

@@ -33,6 +33,7 @@ typedef float loose_vec __attribute__((vector_size(4 * V), aligned(4), may_alias
 typedef int32_t ivec __attribute__((vector_size(4 * V)));
 
 #define INLINE inline __attribute__((always_inline))
+INLINE int64_t divided_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 INLINE vec splat(float x) { return x - vec{}; }
 INLINE vec load(const float* p) { return *reinterpret_cast<const loose_vec*>(p); }
@@ -73,6 +74,54 @@ INLINE void store(float* p, vec x, int64_t n) {
     for (int i = 0; i < n; ++i) p[i] = x[i];
 #endif
 }
+
+// Factors of products stand in places of four bytes: a float or, where there are instructions for products of bfloat16,
+// two of these, of neighbouring depth. A product's depth is counted in places.
+#if defined(__AVX512BF16__)
+constexpr int64_t TOGETHER = 2;  // numbers in a place
+
+// sum + factor * weight, of both numbers.
+INLINE vec plus_product(vec sum, float factor, vec weight) {
+    return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_ps(factor), (__m512bh)weight);
+}
+
+// sum + both numbers.
+INLINE vec plus_places(vec sum, vec places) {
+    return (vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(0x3F803F80), (__m512bh)places);
+}
+
+INLINE vec interleaved(__m256i even, __m256i odd) {
+    const __m512i high = _mm512_maskz_slli_epi32(ALL, _mm512_maskz_cvtepu16_epi32(ALL, odd), 16);
+    return (vec)_mm512_or_si512(_mm512_maskz_cvtepu16_epi32(ALL, even), high);
+}
+
+INLINE __m256i rounded(vec x) { return (__m256i)_mm512_cvtneps_pbh((__m512)x); }  // to the nearest, and even
+
+// Places with a number of each.
+INLINE vec together(vec even, vec odd) { return interleaved(rounded(even), rounded(odd)); }
+
+// The same of V numbers each, which stand in places; a null odd is zeros.
+INLINE vec together_at(const float* even, const float* odd) {
+    const auto numbers = [](const float* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); };
+    return interleaved(numbers(even), odd ? numbers(odd) : _mm256_setzero_si256());
+}
+
+// n numbers side by side, in as many places as they need; after the last one zero.
+INLINE void store_places(float* to, vec x, int64_t n) {
+    if (n >= V) return _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), rounded(x));
+    const vec there = (vec)_mm512_maskz_mov_ps((__mmask16)((1u << n) - 1), (__m512)x);
+    _mm256_mask_storeu_epi32(to, (__mmask8)((1u << divided_up(n, 2)) - 1), rounded(there));
+}
+#else
+constexpr int64_t TOGETHER = 1;
+INLINE vec plus_product(vec sum, float factor, vec weight) { return sum + factor * weight; }
+INLINE vec plus_places(vec sum, vec places) { return sum + places; }
+INLINE vec together(vec even, vec) { return even; }
+INLINE vec together_at(const float* even, const float*) { return load(even); }
+INLINE void store_places(float* to, vec x, int64_t n) { store(to, x, n); }
+#endif
+
+INLINE int64_t places(int64_t numbers) { return divided_up(numbers, TOGETHER); }
 
 // Have the cache line at p here, and nowhere else.
 INLINE void will_write(float* p) { __builtin_prefetch(p, 1); }

@@ -7,7 +7,7 @@ namespace ostinato::OSTINATO_ISA {
 
 constexpr int WIDTH = 4;  // vectors in a tile
 
-// Where the left factor of a product stands: the number of row r, depth k, and, where each vector has a factor of its
+// Where the left factor of a product stands: the place of row r, depth k, and, where each vector has a factor of its
 // own (dropout masks for each gate), of vector v.
 struct Rows {
     const float* at;
@@ -36,7 +36,7 @@ struct Apart {
 
 constexpr int TILE_FLOATS = TILE_ROWS * WIDTH * V;
 
-// How deep a product is: `count` runs of `depth` numbers, whose factors and weights begin so many floats apart.
+// How deep a product is: `count` runs of `depth` places, whose factors and weights begin so many floats apart.
 struct Runs {
     int64_t count, depth, factors_apart, weights_apart;
 };
@@ -53,7 +53,7 @@ INLINE void multiply(vec (&sum)[Tall][Count], Factor factor, const float* weight
 #pragma GCC unroll 8
         for (int r = 0; r < Tall; ++r)
 #pragma GCC unroll 8
-            for (int v = 0; v < Count; ++v) sum[r][v] += factor(r, k, v) * weight[v];
+            for (int v = 0; v < Count; ++v) sum[r][v] = plus_product(sum[r][v], factor(r, k, v), weight[v]);
     }
 }
 
@@ -69,8 +69,8 @@ INLINE void multiply_split(vec (&sum)[Tall][Count], Factor factor, const float* 
             const vec odd_weight = load(weights + (k + 1) * step + v * V);
 #pragma GCC unroll 8
             for (int r = 0; r < Tall; ++r) {
-                sum[r][v] += factor(r, k, v) * even_weight;
-                odd[r][v] += factor(r, k + 1, v) * odd_weight;
+                sum[r][v] = plus_product(sum[r][v], factor(r, k, v), even_weight);
+                odd[r][v] = plus_product(odd[r][v], factor(r, k + 1, v), odd_weight);
             }
         }
     }

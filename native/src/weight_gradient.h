@@ -1,4 +1,7 @@
 // The gradients of weights and biases, from those of the slots: sums over all steps of all rows.
+//
+// The depth of these products are entries. Where a place holds two numbers, those of two entries are put together: of
+// the factors once, before anything else, and of the slots' gradients for each chunk.
 #pragma once
 
 #include "pack.h"
@@ -15,12 +18,65 @@ struct WeightGradient {
     const At& at;
     float* d_gates;
     int64_t sums_apart;
-    float* sums;  // of each thread, those of its tiles in a panel
+    float* sums;                             // of each thread, those of its tiles in a panel
+    float *x_pairs, *h_pairs, *reset_pairs;  // factors of two entries each, for each mask; null where none are made
+    float* d_pairs;                          // of each thread, the slots' gradients of a chunk
 
     WeightGradient(const At& at, float* d_gates, int64_t threads, Parts& scratch)
         : p(at.p), at(at), d_gates(d_gates),
           sums_apart(divided_up(larger(p.features, p.units), TILE_ROWS) * TILE_ROWS * At::panel_floats),
-          sums(scratch.take(threads * sums_apart)) {}
+          sums(scratch.take(threads * sums_apart)),
+          x_pairs(TOGETHER > 1 ? scratch.take(at.x_copies() * pairs_apart(p.features)) : nullptr),
+          h_pairs(TOGETHER > 1 ? scratch.take((p.h_mask ? Cell::gates : 1) * pairs_apart(p.units)) : nullptr),
+          reset_pairs(TOGETHER > 1 && Cell::resets ? scratch.take(pairs_apart(p.units)) : nullptr),
+          d_pairs(TOGETHER > 1 ? scratch.take(threads * places(CHUNK) * At::panel_floats) : nullptr) {}
+
+    INLINE int64_t pairs_apart(int64_t width) const { return places(p.steps) * apart(width); }
+
+    void prepare(int64_t id, int64_t threads) {
+        if (TOGETHER == 1) return;
+        const Share mine = share_of(places(p.steps), id, threads);
+        const auto rows_of = [&](const float* rows, int64_t rows_apart) {
+            return [rows, rows_apart](int64_t entry) { return rows + entry * rows_apart; };
+        };
+        if (p.d_kernel)
+            for (int64_t copy = 0; copy < at.x_copies(); ++copy)
+                pair(mine, p.features, x_pairs + copy * pairs_apart(p.features),
+                     rows_of(at.xs + copy * at.x_entries() * at.x_apart, at.x_apart));
+        if (!p.d_recurrent) return;
+        if (Cell::resets) pair(mine, p.units, reset_pairs, rows_of(at.reset, at.factors_apart));
+        if (p.h_mask)
+            for (int64_t gate = 0; gate < Cell::gates; ++gate)
+                pair(mine, p.units, h_pairs + gate * pairs_apart(p.units),
+                     rows_of(at.masked + gate * at.masks_apart(), at.factors_apart));
+        else
+            pair_states(mine);
+    }
+
+    // The states before; the factors of the initial ones come first.
+    void pair_states(Share mine) {
+        Step step{0, 0, 0};
+        pair(mine, p.units, h_pairs, [&](int64_t entry) {
+            while (entry >= step.entry + at.count(step.t)) {
+                step.before = p.batch + step.entry;
+                step.entry += at.count(step.t++);
+            }
+            return at.factors + (step.before + entry - step.entry) * at.factors_apart;
+        });
+    }
+
+    // The numbers of two rows together, where `row(entry)` is that of an entry.
+    template <class RowOf>
+    void pair(Share mine, int64_t width, float* to, RowOf row) {
+        if constexpr (TOGETHER > 1)
+            for (int64_t i = mine.first; i < mine.end; ++i) {
+                const float* even = row(2 * i);
+                const float* odd = 2 * i + 1 < p.steps ? row(2 * i + 1) : nullptr;
+                for (int64_t k = 0; k < width; k += V)
+                    store(to + i * apart(width) + k,
+                          together_at(even + k / TOGETHER, odd ? odd + k / TOGETHER : nullptr));
+            }
+    }
 
     // What the slots' gradients are multiplied with, the inputs or the states, as runs of entries:
     // `work(entry, factors, factors_apart, count)`. masks: how far those under one mask are from those under the next.
@@ -39,7 +95,7 @@ struct WeightGradient {
         template <class Work>
         INLINE void operator()(Work work) const {
             const OstinatoProblem& p = at.p;
-            if (p.h_mask) return work((int64_t)0, (const float*)at.masked, at.h_apart, p.steps);
+            if (p.h_mask) return work((int64_t)0, (const float*)at.masked, at.factors_apart, p.steps);
             work((int64_t)0, p.h0, p.units, at.count(0));
             int64_t entry = at.count(0), before = 0;
             for (int64_t t = 1; t < p.time && at.count(t) > 0;) {
@@ -61,9 +117,28 @@ struct WeightGradient {
         int64_t masks() const { return 0; }
         template <class Work>
         INLINE void operator()(Work work) const {
-            work((int64_t)0, (const float*)at.reset, at.h_apart, at.p.steps);
+            work((int64_t)0, (const float*)at.reset, at.factors_apart, at.p.steps);
         }
     };
+
+    struct PairRuns {
+        const float* pairs;
+        int64_t pairs_apart, masks_apart, entries;
+        int64_t masks() const { return masks_apart; }
+        template <class Work>
+        INLINE void operator()(Work work) const {
+            work((int64_t)0, pairs, pairs_apart, entries);
+        }
+    };
+
+    // Those of a matrix: as they lie in memory, or in pairs.
+    template <class Runs>
+    INLINE auto runs_of(Runs runs, const float* pairs, int64_t width) const {
+        if constexpr (TOGETHER > 1)
+            return PairRuns{pairs, apart(width), runs.masks() ? pairs_apart(width) : 0, p.steps};
+        else
+            return runs;
+    }
 
     // The tiles of all matrices, nearly the same work, are dealt out; those of a thread lie in few panels.
     void run(int64_t id, int64_t threads) {
@@ -72,26 +147,27 @@ struct WeightGradient {
         const int64_t late_tiles = Cell::resets ? h_tiles : 0, tiles = x_tiles + h_tiles + late_tiles;
         if (tiles == 0) return;
         const Share mine = share_of(at.panels * tiles, id, threads);
-        float* own = sums + id * sums_apart;
         for (int64_t panel = mine.first / tiles; panel * tiles < mine.end; ++panel) {
             const int64_t zero = panel * tiles;
             const auto within = [&](int64_t first, int64_t count) {
                 return Share{smaller(larger(mine.first - zero - first, 0), count),
                              smaller(larger(mine.end - zero - first, 0), count)};
             };
-            of_panel<Cell::x_first, Cell::x_count>(
-                panel, within(0, x_tiles), own, p.features, p.d_kernel, p.d_bias, InputRuns{at});
-            of_panel<Cell::h_first, Cell::h_count>(
-                panel, within(x_tiles, h_tiles), own, p.units, p.d_recurrent, p.d_recurrent_bias, StateRuns{at});
+            of_panel<Cell::x_first, Cell::x_count>(panel, within(0, x_tiles), id, p.features, p.d_kernel, p.d_bias,
+                                                   runs_of(InputRuns{at}, x_pairs, p.features));
+            of_panel<Cell::h_first, Cell::h_count>(panel, within(x_tiles, h_tiles), id, p.units, p.d_recurrent,
+                                                   p.d_recurrent_bias, runs_of(StateRuns{at}, h_pairs, p.units));
             if constexpr (Cell::resets)
-                of_panel<0, 1>(panel, within(x_tiles + h_tiles, late_tiles), own, p.units, p.d_recurrent, nullptr,
-                               ResetRuns{at});
+                of_panel<0, 1>(panel, within(x_tiles + h_tiles, late_tiles), id, p.units, p.d_recurrent, nullptr,
+                               runs_of(ResetRuns{at}, reset_pairs, p.units));
         }
     }
 
     template <int First, int Count, class Runs>
-    void of_panel(int64_t panel, Share tiles, float* own, int64_t rows, float* d_weights, float* d_bias, Runs runs) {
+    void of_panel(int64_t panel, Share tiles, int64_t id, int64_t rows, float* d_weights, float* d_bias, Runs runs) {
         constexpr int count = Count * blocks;
+        constexpr int64_t d_apart = TOGETHER > 1 ? count * V : At::panel_floats;
+        float *own = sums + id * sums_apart, *pairs = d_pairs + id * places(CHUNK) * At::panel_floats;
         constexpr int64_t tile_floats = TILE_ROWS * count * V;
         if (tiles.first >= tiles.end) return;
         vec bias[count] = {};
@@ -100,16 +176,18 @@ struct WeightGradient {
         runs([&](int64_t entry, const float* factors, int64_t apart, int64_t entries) {
             for (int64_t k = 0; k < entries; k += CHUNK) {
                 const int64_t depth = smaller(CHUNK, entries - k);
-                const float* d = at.gates_at(d_gates, panel, entry + k) + First * V;
+                const float* d = at.gates_at(d_gates, panel, entry + k) + First * V / TOGETHER;
+                if constexpr (TOGETHER > 1) d = pair_gradients<count>(d, depth, pairs);
                 if (d_weights)
                     for (int64_t tile = tiles.first; tile < tiles.end; ++tile) {
                         const int64_t row = tile * TILE_ROWS;
                         float* to = own + (tile - tiles.first) * tile_floats;
                         with_number<TILE_ROWS>(smaller(TILE_ROWS, rows - row), [&](auto tall) {
-                            chunk<tall.value, count>(Columns{factors + k * apart + row, apart}, runs.masks(), d, depth, to);
+                            chunk<tall.value, count, d_apart>(Columns{factors + k / TOGETHER * apart + row, apart},
+                                                              runs.masks(), d, places(depth), to);
                         });
                     }
-                if (sums_bias) add_rows(bias, d, depth);
+                if (sums_bias) add_rows<d_apart>(bias, d, places(depth));
             }
         });
         for (int v = 0; v < count; ++v) {
@@ -124,19 +202,31 @@ struct WeightGradient {
         }
     }
 
-    template <int Tall, int Count>
-    INLINE void chunk(Columns factors, int64_t masks_apart, const float* d, int64_t depth, float* to) {
-        if (!masks_apart)
-            return add_products<Tall, Count, 0, Count>(to, factors, d, At::panel_floats, one_run(depth));
-        const Apart<Columns, blocks> apart{factors, masks_apart};
-        add_products<Tall, Count, 0, Count>(to, apart, d, At::panel_floats, one_run(depth));
+    // Of so many entries, two together.
+    template <int Count>
+    static const float* pair_gradients(const float* d, int64_t entries, float* pairs) {
+        for (int64_t i = 0; i < entries; i += TOGETHER)
+            for (int v = 0; v < Count; ++v) {
+                const float* even = d + i * At::panel_floats + v * V / TOGETHER;
+                const float* odd = i + 1 < entries ? even + At::panel_floats : nullptr;
+                store(pairs + (i / TOGETHER * Count + v) * V, together_at(even, odd));
+            }
+        return pairs;
     }
 
-    template <int Count>
+    template <int Tall, int Count, int64_t DApart>
+    INLINE void chunk(Columns factors, int64_t masks_apart, const float* d, int64_t depth, float* to) {
+        if (!masks_apart)
+            return add_products<Tall, Count, 0, Count>(to, factors, d, DApart, one_run(depth));
+        const Apart<Columns, blocks> apart{factors, masks_apart};
+        add_products<Tall, Count, 0, Count>(to, apart, d, DApart, one_run(depth));
+    }
+
+    template <int64_t DApart, int Count>
     static void add_rows(vec (&total)[Count], const float* d, int64_t depth) {
         vec part[Count] = {};
         for (int64_t i = 0; i < depth; ++i)
-            for (int v = 0; v < Count; ++v) part[v] += load(d + i * At::panel_floats + v * V);
+            for (int v = 0; v < Count; ++v) part[v] = plus_places(part[v], load(d + i * DApart + v * V));
         for (int v = 0; v < Count; ++v) total[v] += part[v];
     }
 };

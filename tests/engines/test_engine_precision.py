@@ -85,9 +85,12 @@ def test_at_most_twice_the_error_of_the_loop(engine, dtype, cell, options, sizes
     found = (
         [run(each, way) for each in given] for given, way in ((low, engine), (low, "reference"), (asked, "reference"))
     )
+    # At a kink a rounding to bfloat16 decides which slope it is: the largest error is luck then, the mean square not.
+    kinks = dtype is torch.bfloat16 and {"relu", "hard_sigmoid"} & set(cell.values())
+    measure = (lambda apart: apart.square().mean().sqrt()) if kinks else (lambda apart: apart.abs().max())
     pooled = [[torch.stack(of_place) for of_place in zip(*of_way, strict=True)] for of_way in found]
     for place, (mine, loops, right) in enumerate(zip(*pooled, strict=True)):
-        error, loop_error = ((each.double() - right).abs().max() for each in (mine, loops))
+        error, loop_error = (measure(each.double() - right) for each in (mine, loops))
         floor = FLOOR[dtype]
         if place == len(pooled[0]) - 1:
             floor = FLOOR_OF_BIAS.get((engine, dtype), floor)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-ABI = 2
+ABI = 3
 """The number of the interface that this file describes."""
 
 _NUMBER, _ADDRESS = ctypes.c_int64, ctypes.c_void_p
@@ -39,7 +39,7 @@ class CProblem(ctypes.Structure):
         *_fields(_ADDRESS, "d_h d_c d_x"),
         *_fields(_NUMBER, "dx_time dx_batch"),
         *_fields(_ADDRESS, "d_h0 d_c0 d_kernel d_recurrent d_bias d_recurrent_bias"),
-        *_fields(_NUMBER, "keep reset_before"),
+        *_fields(_NUMBER, "keep reset_before low"),
     ]
 
     def copy(self) -> CProblem:

@@ -1,7 +1,8 @@
 """Problems in the terms of the native library: sizes, strides and addresses.
 
 Its kernels read inputs and gradients in float32 as they lie in memory. What is computed here is the order of rows that
-end early, and of a problem in bfloat16 its tensors in float32, and the results in bfloat16: nothing is rounded between.
+end early, and of a problem in bfloat16 its tensors in float32, and the results in bfloat16. In between states and gates
+are float32; products are of bfloat16, summed in float32, where the processor has instructions for that.
 """
 
 from __future__ import annotations
@@ -121,6 +122,7 @@ class Run(NamedTuple):
             last=results[0].data_ptr(),
             h_n=results[1].data_ptr(),
             reset_before=not getattr(recurrence, "reset_after", True),
+            low=given is not problem,
         )
         c.x_time, c.x_batch, c.x_feature = inputs.stride()
         if outputs is not None:
@@ -274,6 +276,7 @@ def _sizes_for(c: CProblem) -> CSizes:
     return _sizes(
         c.cell,
         c.reset_before,
+        c.low,
         c.time,
         c.batch,
         c.features,
@@ -290,6 +293,7 @@ def _sizes_for(c: CProblem) -> CSizes:
 def _sizes(
     cell: int,
     reset_before: int,
+    low: int,
     time: int,
     batch: int,
     features: int,
@@ -303,7 +307,7 @@ def _sizes(
     """The memory that a problem needs; no address is followed, only asked for."""
     there = 1
     c = CProblem(cell, 0, 0, time, batch, features, units, steps, threads, 0, training, padded)
-    c.reset_before = reset_before
+    c.reset_before, c.low = reset_before, low
     c.x_masks, c.x_mask, c.h_mask = masks[0], there if masks[0] else None, there if masks[1] else None
     sizes = CSizes()
     library.functions().ostinato_sizes(ctypes.byref(c), ctypes.byref(sizes))

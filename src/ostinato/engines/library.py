@@ -4,9 +4,9 @@ It is compiled with OpenMP and linked without: its symbols resolve to those of t
 there is one pool of threads. Hence torch is imported before it is loaded.
 
 It holds kernels for several instruction sets and runs the best that the processor has. The environment variable
-`OSTINATO_NATIVE_ISA` may name a lesser one, to test it or to time it: `plain`, `avx2` or `avx512`. It is read once,
-when the library is loaded; one that cannot run is not passed over: there is no engine then, and this is
-the reason.
+`OSTINATO_NATIVE_ISA` may name a lesser one, to test it or to time it: `plain`, `avx2`, `avx512` or `avx512_bf16`, which
+is `avx512` with products of bfloat16. It is read once, when the library is loaded; one that cannot run is not passed
+over: there is no engine then, and this is the reason.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ISA_VARIABLE = "OSTINATO_NATIVE_ISA"
 class Library:
     """The native library as it was loaded.
 
-    path: its file. isa: the instruction set that runs: `avx512`, `avx2` or `plain`. functions: its
+    path: its file. isa: the instruction set that runs: `avx512_bf16`, `avx512`, `avx2` or `plain`. functions: its
     functions by their names, called without the GIL.
     """
 
@@ -58,7 +58,7 @@ def load() -> Library | None:
     none.
 
     >>> library = load()
-    >>> library is None or library.isa in ("avx512", "avx2", "plain")
+    >>> library is None or library.isa in ("avx512_bf16", "avx512", "avx2", "plain")
     True
     """
     found = _found()
