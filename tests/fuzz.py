@@ -34,6 +34,7 @@ TIMES = {torch.float32: 8, torch.bfloat16: 2}  # as much error as the loop's in 
 FLOORS = {torch.float32: 1e-5, torch.bfloat16: 2**-7}  # which in small problems may be next to none
 MOVED = {torch.float32: 1e-6, torch.bfloat16: 2**-9}  # by so much of them numbers are off that are as good
 NEAR = (1, 4, 8, 16, 32, 64, 128)  # widths of vectors and tiles, where kernels come to their ends
+SMALL = 1e-30  # what is far smaller is nothing: products of bfloat16 take denormals for zeros
 WORK = 4_000_000  # multiplications forwards, of most cases; of a few ten times as many
 
 
@@ -357,5 +358,5 @@ def _error(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
     for a, b in zip(found, wanted, strict=True):
         assert a.shape == b.shape, (a.shape, b.shape)
         if b.numel():
-            worst.append(float((a.double() - b).abs().max()) / (float(b.abs().max()) or 1.0))
+            worst.append(float((a.double() - b).abs().max()) / max(float(b.abs().max()), SMALL))
     return float(np.max(worst))
