@@ -17,8 +17,9 @@ struct Backward {
     Equation equation;
     At at;
     int64_t threads, parts;  // parts: of the units, a tile's width each
-    float *recurrent, *candidate;   // transposed, in parts
-    float *d_gates, *carried, *dc;  // as gates, in places; (batch, padded units): what goes to the h before past the slots; to c
+    float *recurrent, *candidate;  // transposed, in parts
+    float* d_gates;       // as gates, in places
+    float *carried, *dc;  // (batch, padded units): what goes to the h before past the slots; to the c before
     InputGradient<Cell> inputs;
     WeightGradient<Cell> weights;
 

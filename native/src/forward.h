@@ -96,9 +96,6 @@ struct Forward {
     void first_slots(int64_t panel, Step step, int64_t row) {
         constexpr int first = Cell::h_first * blocks, count = Cell::h_count * blocks;
         alignas(64) float own[TILE_FLOATS];
-        if (at.gates && !at.projected)  // other threads had these lines last: ask for them before they are written
-            for (int64_t i = 0; i < Tall * At::panel_floats; i += 16)
-                will_write(at.gates_at(at.gates, panel, step.entry + row) + i);
         float* sums = begin<Tall>(own, panel, step, row);
         const float* weights = recurrent + panel * at.h_places * At::h_floats;
         if (p.h_mask) {

@@ -44,7 +44,7 @@ Chosen choose() {
     }
 #endif
 #ifdef OSTINATO_HAS_AVX2
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) 
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         runs[count++] = {OSTINATO_CHOSEN(avx2), OSTINATO_CHOSEN(avx2)};
 #endif
     runs[count++] = {OSTINATO_CHOSEN(plain), OSTINATO_CHOSEN(plain)};

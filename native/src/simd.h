@@ -123,9 +123,6 @@ INLINE void store_places(float* to, vec x, int64_t n) { store(to, x, n); }
 
 INLINE int64_t places(int64_t numbers) { return divided_up(numbers, TOGETHER); }
 
-// Have the cache line at p here, and nowhere else.
-INLINE void will_write(float* p) { __builtin_prefetch(p, 1); }
-
 // Of two numbers the one within the limit. NaN stays NaN: of these instructions it is their second operand's.
 INLINE vec at_most(vec x, float limit) {
 #if defined(__AVX512F__)

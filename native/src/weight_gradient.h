@@ -167,8 +167,8 @@ struct WeightGradient {
     void of_panel(int64_t panel, Share tiles, int64_t id, int64_t rows, float* d_weights, float* d_bias, Runs runs) {
         constexpr int count = Count * blocks;
         constexpr int64_t d_apart = TOGETHER > 1 ? count * V : At::panel_floats;
-        float *own = sums + id * sums_apart, *pairs = d_pairs + id * places(CHUNK) * At::panel_floats;
         constexpr int64_t tile_floats = TILE_ROWS * count * V;
+        float* own = sums + id * sums_apart;
         if (tiles.first >= tiles.end) return;
         vec bias[count] = {};
         const bool sums_bias = d_bias && tiles.first == 0;
@@ -177,7 +177,8 @@ struct WeightGradient {
             for (int64_t k = 0; k < entries; k += CHUNK) {
                 const int64_t depth = smaller(CHUNK, entries - k);
                 const float* d = at.gates_at(d_gates, panel, entry + k) + First * V / TOGETHER;
-                if constexpr (TOGETHER > 1) d = pair_gradients<count>(d, depth, pairs);
+                if constexpr (TOGETHER > 1)
+                    d = pair_gradients<count>(d, depth, d_pairs + id * places(CHUNK) * At::panel_floats);
                 if (d_weights)
                     for (int64_t tile = tiles.first; tile < tiles.end; ++tile) {
                         const int64_t row = tile * TILE_ROWS;

@@ -141,6 +141,30 @@ for sizes in {sizes!r}:
     assert done.stdout.split() == ["1"] * len(SHARED)
 
 
+def test_two_threads_on_one_processor_wait_for_each_other(in_float32):
+    # A thread that looks for the other in vain goes to sleep, and must be woken: at each of many short steps.
+    code = """
+import os, sys
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+import torch
+sys.path[:0] = {path!r}
+from problems import problem
+from ways import WAYS
+from ostinato.engines.flat import results
+asked = problem("lstm", batch=1, time=300, features=64, units=128, dtype=torch.float32)
+found = []
+for threads in (1, 2):
+    torch.set_num_threads(threads)
+    found.append([results(WAYS["native"].run(asked)) for _ in range(3)])
+assert all(torch.equal(a, b) for x, y in zip(*found) for a, b in zip(x, y))
+assert len(os.listdir("/proc/self/task")) > 1, "no threads"
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(path=sys.path)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU, layers.SimpleRNN])
 def test_eight_threads_of_python_on_one_layer(native, threads_of_torch, kind, threads):
