@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from descents import CASES, gradients, make, names, run, start
 from ostinato.core.registry import custom_object_scope
@@ -198,6 +199,41 @@ def test_hooks_and_closures() -> None:
     assert parameter.item() == 0
     optimizer.zero_grad()
     assert parameter.grad is None
+
+
+def test_whoever_watches_steps_is_told_of_each_once() -> None:
+    told: list[Any] = []
+
+    class Own(optimizers.SGD):
+        def step(self, closure: Any = None) -> Any:
+            told.append("own")
+            return super().step(closure)
+
+    for kind, expected in ((optimizers.SGD, ["all", "one"]), (Own, ["all", "one", "own"])):
+        parameter, optimizer = torch.nn.Parameter(torch.ones(1)), kind(0.5)
+        optimizer.build([parameter])
+        parameter.grad = torch.ones(1)
+        everywhere = register_optimizer_step_pre_hook(lambda *_: told.append("all"))
+        here = optimizer.register_step_pre_hook(lambda *_: told.append("one"))
+        told.clear()
+        optimizer.step()
+        assert told == expected
+        everywhere.remove()
+        here.remove()
+        told.clear()
+        with torch.profiler.profile() as profile:
+            optimizer.step()
+        assert told == expected[2:]
+        entries = [event.key for event in profile.key_averages() if event.key.startswith("Optimizer.step")]
+        assert entries == [f"Optimizer.step#{kind.__name__}.step"]
+        assert parameter.item() == 0
+
+
+def test_a_hook_may_change_what_a_step_is_given() -> None:
+    optimizer = optimizers.SGD(0.5)
+    optimizer.build([torch.nn.Parameter(torch.ones(1))])
+    optimizer.register_step_pre_hook(lambda own, args, kwargs: ((own, lambda: 7.0), kwargs))
+    assert optimizer.step() == 7.0
 
 
 def test_it_is_an_optimizer_of_torch() -> None:

@@ -142,7 +142,10 @@ class _Recurrent(torch.autograd.Function):
         scanned, ctx.saved = engine.forward(problem)
         shape.append(scanned)
         ctx.engine = engine
-        found = tuple(_own(y, tensors) for y in results(scanned))
+        # Results that are no input, as the state after zero steps is; nor the tensors that the engine holds, and may
+        # have saved: those would keep their own graph alive for ever.
+        given = {id(tensor) for tensor in tensors}
+        found = tuple([y.clone() if id(y) in given else y.detach() for y in results(scanned)])
         # Saving the tensors keeps their versions, so that a weight, or a result that the engine needs for its backward,
         # changed in place before backward is an error.
         ctx.save_for_backward(*tensors, *found)
@@ -160,12 +163,4 @@ class _Recurrent(torch.autograd.Function):
             if not torch._C._autograd._get_current_graph_task_keep_graph():
                 ctx.saved = ctx.problem = None  # freed when autograd frees what it saved: results may live on
         wanted = ctx.needs_input_grad[3:]
-        return (None, None, None, *(g if want else None for g, want in zip(found, wanted, strict=True)))
-
-
-def _own(result: Tensor, tensors: Sequence[Tensor | None]) -> Tensor:
-    """A result that is no input: the state after zero steps is the state before them.
-
-    Nor is it the tensor that the engine holds, and may have saved: that one would keep its own graph alive for ever.
-    """
-    return result.clone() if any(result is tensor for tensor in tensors) else result.detach()
+        return (None, None, None, *[g if want else None for g, want in zip(found, wanted, strict=True)])

@@ -77,7 +77,7 @@ class Run(NamedTuple):
     sizes: CSizes
     rows: Rows | None
     outputs: Tensor | None
-    results: tuple[Tensor, ...]
+    results: list[Tensor]
     kept: tuple[Tensor | None, ...]
 
     @classmethod
@@ -87,56 +87,48 @@ class Run(NamedTuple):
         given = problem if problem.inputs.dtype is torch.float32 else _in_float32(problem)
         recurrence: Any = given.recurrence
         inputs = given.inputs.resolve_neg()
-        time, batch, features = inputs.shape
-        rows = None if problem.lengths is None else Rows.of(problem.lengths, time)
+        shape = inputs.shape
+        rows = None if problem.lengths is None else Rows.of(problem.lengths, shape[0])
         state = [_ordered(each, rows) for each in given.state]
         kernel, recurrent = _plain(recurrence.kernel), _plain(recurrence.recurrent_kernel)
         bias = None if recurrence.bias is None else _plain(recurrence.bias)
-        x_mask, h_mask = _ordered(recurrence.dropout, rows), _ordered(recurrence.recurrent_dropout, rows)
+        masks = recurrence.dropout, recurrence.recurrent_dropout
+        x_mask, h_mask = [None if each is None else _ordered(each, rows) for each in masks]
         units = recurrent.shape[0]
         outputs = _like_inputs(inputs, units, rows) if problem.sequences else None
-        results = tuple(inputs.new_empty((batch, units)) for _ in range(1 + len(state)))
-        c = CProblem(
-            cell=CELLS[type(recurrence)].number,
-            activation=ACTIVATIONS[activation_name(recurrence.activation)],
-            recurrent_activation=ACTIVATIONS[
-                activation_name(getattr(recurrence, "recurrent_activation", torch.sigmoid))
-            ],
-            time=time,
-            batch=batch,
-            features=features,
-            units=units,
-            steps=time * batch,
-            threads=torch.get_num_threads(),
-            reverse=problem.reverse,
-            training=problem.gradients,
-            x=inputs.data_ptr(),
-            h0=address(state[0]),
-            kernel=kernel.data_ptr(),
-            recurrent=recurrent.data_ptr(),
-            bias=address(bias),
-            x_mask=address(x_mask),
-            h_mask=address(h_mask),
-            x_masks=0 if x_mask is None else x_mask.shape[0] if x_mask.dim() == 3 else 1,
-            outputs=address(outputs),
-            last=results[0].data_ptr(),
-            h_n=results[1].data_ptr(),
-            reset_before=not getattr(recurrence, "reset_after", True),
-            low=given is not problem,
+        results = [torch.empty_like(each) for each in (state[0], *state)]
+        plan = _planned(
+            type(problem.recurrence),
+            recurrence.activation,
+            getattr(recurrence, "recurrent_activation", torch.sigmoid),
+            getattr(recurrence, "reset_after", True),
+            shape,
+            inputs.stride(),
+            units,
+            None if rows is None else rows.steps,
+            problem.reverse,
+            problem.gradients,
+            given is not problem,
+            None if x_mask is None else x_mask.dim(),
+            h_mask is not None,
+            torch.get_num_threads(),
         )
-        c.x_time, c.x_batch, c.x_feature = inputs.stride()
-        if outputs is not None:
-            c.y_time, c.y_batch, _ = outputs.stride()
+        c, sizes = plan.c.copy(), plan.sizes
+        saved = inputs.new_empty(sizes.saved)
+        c.x, c.saved, c.h0 = inputs.data_ptr(), saved.data_ptr(), state[0].data_ptr()
+        c.kernel, c.recurrent, c.bias = kernel.data_ptr(), recurrent.data_ptr(), address(bias)
+        c.last, c.h_n = results[0].data_ptr(), results[1].data_ptr()
+        if len(state) > 1:
+            c.c0, c.c_n = state[1].data_ptr(), results[2].data_ptr()
         if bias is not None and bias.dim() == 2:
             c.recurrent_bias = bias[1].data_ptr()
-        if len(state) > 1:
-            c.c0, c.c_n = address(state[1]), results[2].data_ptr()
+        if x_mask is not None or h_mask is not None:
+            c.x_mask, c.h_mask = address(x_mask), address(h_mask)
+        if outputs is not None:
+            c.outputs = outputs.data_ptr()
+            c.y_time, c.y_batch, _ = outputs.stride()
         if rows is not None:
-            c.padded, c.steps = 1, rows.steps
             c.order, c.lengths, c.counts = rows.order.data_ptr(), rows.lengths.data_ptr(), rows.counts.data_ptr()
-        sizes = _sizes_for(c)
-        saved = inputs.new_empty(sizes.saved)
-        c.saved = saved.data_ptr()
         kept = (inputs, kernel, recurrent, bias, x_mask, h_mask, saved, *state)
         return cls(problem, c, sizes, rows, outputs, results, kept)
 
@@ -148,7 +140,7 @@ class Run(NamedTuple):
 
     def for_backward(self) -> Run:
         """Without what only `forward` needs: the inputs, and the results."""
-        return self._replace(outputs=None, results=(), kept=self.kept[1:])
+        return self._replace(outputs=None, results=[], kept=self.kept[1:])
 
 
 class Gradients:
@@ -163,7 +155,7 @@ class Gradients:
         if d_last is not None:
             d_h = d_last if d_h is None else d_h + d_last
         self.run = run
-        self._states = [_ordered(each, rows) for each in (d_h, *d_c)]
+        self._states = [None if each is None else _ordered(each, rows) for each in (d_h, *d_c)]
         self._outputs = None if d_outputs is None else d_outputs.resolve_neg()
         self._make(problem, rows)
         self.c = self._described()
@@ -254,10 +246,8 @@ def _like_inputs(inputs: Tensor, width: int, rows: Rows | None) -> Tensor:
     return new((time, batch, width), dtype=torch.float32)
 
 
-def _ordered(tensor: Tensor | None, rows: Rows | None) -> Tensor | None:
+def _ordered(tensor: Tensor, rows: Rows | None) -> Tensor:
     """`(..., batch, width)` by row, contiguous."""
-    if tensor is None:
-        return None
     return _plain(tensor) if rows is None else _plain(tensor.index_select(-2, rows.order))
 
 
@@ -271,47 +261,59 @@ def _unordered(tensor: Tensor, rows: Rows | None) -> Tensor:
     return tensor if rows is None else tensor.index_select(0, rows.back)
 
 
-def _sizes_for(c: CProblem) -> CSizes:
-    masks = (c.x_masks, c.h_mask is not None)
-    return _sizes(
-        c.cell,
-        c.reset_before,
-        c.low,
-        c.time,
-        c.batch,
-        c.features,
-        c.units,
-        c.steps,
-        c.threads,
-        c.training,
-        c.padded,
-        masks,
-    )
+class _Plan(NamedTuple):
+    """A problem but for its addresses, and the memory that it needs. Shared: the problem is to be copied."""
+
+    c: CProblem
+    sizes: CSizes
 
 
 @functools.lru_cache(maxsize=1024)
-def _sizes(
-    cell: int,
-    reset_before: int,
-    low: int,
-    time: int,
-    batch: int,
-    features: int,
+def _planned(
+    kind: type[Recurrence],
+    activation: Any,
+    recurrent_activation: Any,
+    reset_after: bool,
+    shape: tuple[int, int, int],
+    strides: tuple[int, int, int],
     units: int,
-    steps: int,
+    steps: int | None,
+    reverse: bool,
+    training: bool,
+    low: bool,
+    x_mask: int | None,
+    h_mask: bool,
     threads: int,
-    training: int,
-    padded: int,
-    masks: tuple[int, bool],
-) -> CSizes:
-    """The memory that a problem needs; no address is followed, only asked for."""
-    there = 1
-    c = CProblem(cell, 0, 0, time, batch, features, units, steps, threads, 0, training, padded)
-    c.reset_before, c.low = reset_before, low
-    c.x_masks, c.x_mask, c.h_mask = masks[0], there if masks[0] else None, there if masks[1] else None
-    sizes = CSizes()
-    library.functions().ostinato_sizes(ctypes.byref(c), ctypes.byref(sizes))
-    return sizes
+) -> _Plan:
+    """Of a problem with inputs of this shape and these strides.
+
+    steps: of all rows, None if none ends early; x_mask: the rank of the dropout mask of the inputs, None without one.
+    """
+    cell, gates, _ = CELLS[kind]
+    time, batch, features = shape
+    c = CProblem(
+        cell=cell,
+        activation=ACTIVATIONS[activation_name(activation)],
+        recurrent_activation=ACTIVATIONS[activation_name(recurrent_activation)],
+        time=time,
+        batch=batch,
+        features=features,
+        units=units,
+        steps=time * batch if steps is None else steps,
+        threads=threads,
+        reverse=reverse,
+        training=training,
+        padded=steps is not None,
+        x_masks=0 if x_mask is None else gates if x_mask == 3 else 1,
+        reset_before=not reset_after,
+        low=low,
+    )
+    c.x_time, c.x_batch, c.x_feature = strides
+    asked, sizes = c.copy(), CSizes()
+    there = 1  # an address that is asked for, and not followed
+    asked.x_mask, asked.h_mask = None if x_mask is None else there, there if h_mask else None
+    library.functions().ostinato_sizes(ctypes.byref(asked), ctypes.byref(sizes))
+    return _Plan(c, sizes)
 
 
 def _check(problem: Problem) -> None:
@@ -335,14 +337,13 @@ def _check(problem: Problem) -> None:
         if mask is not None:
             given.append(mask)
             wanted.append((batch, size) if shared and mask.dim() == 2 else (gates, batch, size))
-    fits = len(given) == len(wanted) and all(
-        x is None or (x.shape == shape and x.dtype is dtype and x.is_cpu)
-        for x, shape in zip(given, wanted, strict=True)
-    )
+    fits = len(given) == len(wanted)
+    for x, shape in zip(given, wanted, strict=False):
+        fits = fits and (x is None or (x.shape == shape and x.dtype is dtype and x.is_cpu))
     if not fits:
         found = [None if x is None else (tuple(x.shape), str(x.dtype), x.device.type) for x in given]
         raise ValueError(
-            f"engine 'native': {type(recurrence).name} of {units} units over inputs {tuple(problem.inputs.shape)} "
+            f"engine 'native': {type(recurrence).name} of {units} units over inputs {tuple(inputs.shape)} "
             f"takes state, kernel, recurrent kernel, bias and dropout masks in {str(dtype).removeprefix('torch.')} on "
             f"cpu, of shapes {wanted}; got {found}."
         )

@@ -105,8 +105,8 @@ def select(spec: Spec) -> Engine:
     if _REQUEST.name == "auto":
         return _first_willing(ENGINES, spec)
     engine = _named(_REQUEST.name)
-    reasons = reasons_against(engine, spec)
-    if reasons:
+    if _rank((engine,), spec) > 0:  # which remembers: a call has no time to ask for reasons
+        reasons = reasons_against(engine, spec)
         others = [other.name for other in ENGINES if not reasons_against(other, spec)]
         auto = f" engine 'auto' would run {others[0]!r}." if others else ""
         raise ValueError(f"engine {engine.name!r} refuses {spec}: {'; '.join(reasons)}.{auto}")

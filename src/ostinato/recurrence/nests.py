@@ -27,6 +27,8 @@ def flatten(nest: Nest, is_leaf: Callable[[Any], bool] | None = None) -> list[An
                 break
         else:
             return list(nest)
+    elif not isinstance(nest, (list, tuple, dict)):
+        return [nest]
     leaves: list[Any] = []
     _collect(nest, is_leaf, leaves)
     return leaves

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
+from torch.optim import optimizer as _of_torch
 
 from ostinato.core import registry
 from ostinato.core.config import accepts
@@ -29,6 +30,8 @@ from ostinato.training.optimizers.settings import (
 # torch's own, without the wrapper that imports its compiler, which takes longer than the first epochs of a small model.
 _add_param_group: Any = torch.optim.Optimizer.add_param_group.__wrapped__  # type: ignore[attr-defined]
 _zero_grad: Any = torch.optim.Optimizer.zero_grad.__wrapped__  # type: ignore[attr-defined]
+
+_hooks_before, _hooks_after = _of_torch._global_optimizer_pre_hooks, _of_torch._global_optimizer_post_hooks
 
 _CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 
@@ -270,6 +273,22 @@ class Optimizer(torch.optim.Optimizer):
         closure: evaluates the model again and returns the loss, which is then returned.
         Raises ValueError before `build`, and for sparse gradients.
         """
+        given = () if closure is None else (closure,)
+        return self._watched_step(*given) if self._is_watched() else self._step(*given)
+
+    # torch wraps `step` of each class in its hooks and an entry in its profiler, unless it is told that this is done.
+    # Nobody may be watching, and a small model feels the difference.
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def _is_watched(self) -> bool:
+        """Whether a hook or the profiler waits for a step, and has not been told of this one."""
+        if type(self).step is not Optimizer.step:
+            return False  # torch has wrapped that one
+        own = self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
+        return bool(own or _hooks_before or _hooks_after or torch._C._autograd._profiler_enabled())
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """`step`, once hooks have run."""
         if not self.built:
             raise ValueError(f"{self.described} has no parameters yet: call build(parameters) before step().")
         loss = None
@@ -283,6 +302,8 @@ class Optimizer(torch.optim.Optimizer):
             else:
                 self._change(batches)
         return loss
+
+    _watched_step = torch.optim.Optimizer.profile_hook_step(_step)
 
     def _change(self, batches: list[Batch]) -> None:
         """One update."""
