@@ -102,10 +102,9 @@ struct Backward {
     // Products with the gradients of slots, `Depth` places from `from` on, of all panels.
     template <int Tall, int64_t Depth>
     INLINE void over_panels(float* sums, const float* packed, int64_t entry, int64_t from) {
-        clear<Tall, WIDTH>(sums);
         const Rows rows{at.gates_at(d_gates, 0, entry) + from, At::panel_floats};
-        add_products<Tall, WIDTH, 0, WIDTH>(sums, rows, packed, wide, {at.panels, Depth, at.panels_apart(), Depth * wide},
-                                            at.few);
+        const Product product{rows, packed, Runs{at.panels, Depth, at.panels_apart(), Depth * wide}};
+        add_products<Tall, WIDTH, 0, WIDTH>(sums, Nothing{}, wide, product, at.few);
     }
 
     template <int Tall>
@@ -120,8 +119,8 @@ struct Backward {
                 const int64_t from = (block * Cell::slots + Cell::h_first + slot) * depth;
                 const Rows rows{at.gates_at(d_gates, 0, entry + row) + from, At::panel_floats};
                 const float* weights = packed + (block * Cell::h_count + slot) * depth * wide;
-                add_products<Tall, WIDTH, 0, WIDTH>(of_slot, rows, weights, wide,
-                                                    {at.panels, depth, at.panels_apart(), At::h_depth * wide});
+                const Product product{rows, weights, Runs{at.panels, depth, at.panels_apart(), At::h_depth * wide}};
+                add_products<Tall, WIDTH, 0, WIDTH>(of_slot, Sum{}, wide, product);
             }
             const int64_t gate = Cell::gate_of(Cell::h_first + slot);
             for (int r = 0; r < Tall; ++r)

@@ -96,15 +96,25 @@ struct Forward {
     void first_slots(int64_t panel, Step step, int64_t row) {
         constexpr int first = Cell::h_first * blocks, count = Cell::h_count * blocks;
         alignas(64) float own[TILE_FLOATS];
-        float* sums = begin<Tall>(own, panel, step, row);
         const float* weights = recurrent + panel * at.h_places * At::h_floats;
-        if (p.h_mask) {
-            const Apart<Rows, blocks> masked{{at.masked_at(step.entry + row, row), at.factors_apart}, at.masks_apart()};
-            add_products<Tall, At::width, first, count>(sums, masked, weights, At::h_floats, one_run(at.h_places));
-        } else {
-            const Rows rows = States<Cell>(at, step, row).factors_before(at);
-            add_products<Tall, At::width, first, count>(sums, rows, weights, At::h_floats, one_run(at.h_places), at.few);
+        const Runs runs = one_run(at.h_places);
+        if (!p.h_mask) {
+            const Product product{States<Cell>(at, step, row).factors_before(at), weights, runs};
+            if constexpr (count == At::width)
+                if (at.shallow) {
+                    const Rows x{at.x_at(step.entry + row, row), at.x_apart};
+                    const Product of_x{x, projection.weights_of(panel), one_run(at.x_places)};
+                    const Bias bias = projection.bias_of(panel);
+                    add_product<Tall, At::width, 0, count, false>(own, bias, At::h_floats, of_x, product);
+                    return finish_first<Tall>(own, panel, step, row);
+                }
+            float* sums = begin<Tall>(own, panel, step, row);
+            add_products<Tall, At::width, first, count>(sums, Sum{}, At::h_floats, product, at.few);
+            return finish_first<Tall>(sums, panel, step, row);
         }
+        float* sums = begin<Tall>(own, panel, step, row);
+        const Apart<Rows, blocks> masked{{at.masked_at(step.entry + row, row), at.factors_apart}, at.masks_apart()};
+        add_products<Tall, At::width, first, count>(sums, Sum{}, At::h_floats, Product{masked, weights, runs});
         finish_first<Tall>(sums, panel, step, row);
     }
 
@@ -113,7 +123,8 @@ struct Forward {
         alignas(64) float own[TILE_FLOATS];
         float* sums = begin<Tall>(own, panel, step, row);
         const Rows rows{at.reset_at(step.entry + row, row), at.factors_apart};
-        add_products<Tall, At::width, 0, 1>(sums, rows, candidate(panel), At::panel_units, one_run(at.h_places), at.few);
+        const Product product{rows, candidate(panel), one_run(at.h_places)};
+        add_products<Tall, At::width, 0, 1>(sums, Sum{}, At::panel_units, product, at.few);
         each_vector<Tall>(panel, step, row, [&](int r, int, int64_t unit, const Place& place) {
             const vec candidate = load(sums + r * At::panel_floats);
             finish_vector(step, row + r, unit, equation.forward(&candidate, place), place);

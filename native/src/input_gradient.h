@@ -49,15 +49,14 @@ struct InputGradient {
     template <int Tall, int Wide>
     void tile(int64_t part, int64_t entry, Step step) {
         alignas(64) float sums[TILE_FLOATS];
-        clear<Tall, Wide>(sums);
         const float* packed = kernel + part * at.panels * At::x_depth * wide;
         const bool masks_apart = p.x_mask && p.x_masks > 1;
         if (masks_apart) {
             add_masked<Tall, Wide>(sums, part, entry, step, packed);
         } else {
             const Rows rows{at.gates_at(d_gates, 0, entry) + Cell::x_first * V / TOGETHER, At::panel_floats};
-            add_products<Tall, Wide, 0, Wide>(sums, rows, packed, wide,
-                                              {at.panels, At::x_depth, at.panels_apart(), At::x_depth * wide});
+            const Product product{rows, packed, Runs{at.panels, At::x_depth, at.panels_apart(), At::x_depth * wide}};
+            add_products<Tall, Wide, 0, Wide>(sums, Nothing{}, wide, product);
         }
         for (int r = 0; r < Tall; ++r) {
             step = step_of(entry + r, step);
@@ -75,6 +74,7 @@ struct InputGradient {
     // Where each gate has a mask of its own.
     template <int Tall, int Wide>
     __attribute__((noinline)) void add_masked(float* sums, int64_t part, int64_t entry, Step step, const float* packed) {
+        clear<Tall, Wide>(sums);
         for (int slot = 0; slot < Cell::x_count; ++slot) {
             alignas(64) float of_slot[TILE_FLOATS];
             clear<Tall, Wide>(of_slot);
@@ -83,8 +83,8 @@ struct InputGradient {
                 const int64_t from = (block * Cell::slots + Cell::x_first + slot) * depth;
                 const Rows rows{at.gates_at(d_gates, 0, entry) + from, At::panel_floats};
                 const float* weights = packed + (block * Cell::x_count + slot) * depth * wide;
-                add_products<Tall, Wide, 0, Wide>(of_slot, rows, weights, wide,
-                                                  {at.panels, depth, at.panels_apart(), At::x_depth * wide});
+                const Product product{rows, weights, Runs{at.panels, depth, at.panels_apart(), At::x_depth * wide}};
+                add_products<Tall, Wide, 0, Wide>(of_slot, Sum{}, wide, product);
             }
             const int64_t gate = Cell::gate_of(Cell::x_first + slot);
             Step here = step;

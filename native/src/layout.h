@@ -102,6 +102,7 @@ struct Layout {
     int64_t x_apart, h_apart, factors_apart;  // rows of inputs as factors, of states, and of these as factors
     bool few;        // so few rows that products would wait for one another: sums are split
     bool projected;  // the input's part of all steps is computed first
+    bool shallow;    // so few inputs and states that the products with both are summed together
     bool by_units;   // threads share the units of each step, and not the rows
 
     // Of `saved`. In training for each entry, else for each row of one step, or of two. cells is preceded by the
@@ -119,6 +120,7 @@ struct Layout {
         factors_apart = apart(h_places);
         few = p.batch <= 2;
         projected = p.batch < 2 * TILE_ROWS && !(p.x_mask && p.x_masks > 1);
+        shallow = !projected && x_places + h_places <= DEEP && !(p.x_mask && p.x_masks > 1);
         by_units = projected && panels > 1 && p.batch <= TILE_ROWS && !p.h_mask && !Cell::resets;
         const int64_t entries = p.training ? p.steps : p.batch;
         gates = p.training && Cell::keeps_gates ? parts.take(panels * p.steps * panel_floats) : nullptr;

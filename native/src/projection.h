@@ -56,18 +56,22 @@ struct Projection {
     template <int Tall>
     INLINE void begin(float* sums, int64_t panel, const float* x) const {
         constexpr int first = Cell::x_first * Cell::blocks, count = Cell::x_count * Cell::blocks;
-        for (int v = 0; v < At::width; ++v) {
-            const vec start = load(bias + panel * At::panel_floats + v * V);
-#pragma GCC unroll 8
-            for (int r = 0; r < Tall; ++r) store(sums + (r * At::width + v) * V, start);
-        }
-        const float* weights = kernel + panel * at.x_places * At::x_floats;
+        const Bias start = bias_of(panel);
+        for (int v = count; v < At::width; ++v)
+            for (int r = 0; r < Tall; ++r) store(sums + (r * At::width + v) * V, start(nullptr, v));
+        const auto add = [&](auto factor) {
+            const Product product{factor, weights_of(panel), one_run(at.x_places)};
+            add_products<Tall, At::width, first, count>(sums, start, At::x_floats, product);
+        };
         const Rows rows{x, at.x_apart};
         if (at.x_copies() == 1)
-            return add_products<Tall, At::width, first, count>(sums, rows, weights, At::x_floats, one_run(at.x_places));
-        const Apart<Rows, Cell::blocks> apart{rows, at.x_entries() * at.x_apart};
-        add_products<Tall, At::width, first, count>(sums, apart, weights, At::x_floats, one_run(at.x_places));
+            add(rows);
+        else
+            add(Apart<Rows, Cell::blocks>{rows, at.x_entries() * at.x_apart});
     }
+
+    INLINE Bias bias_of(int64_t panel) const { return {bias + panel * At::panel_floats}; }
+    INLINE const float* weights_of(int64_t panel) const { return kernel + panel * at.x_places * At::x_floats; }
 };
 
 }  // namespace ostinato::OSTINATO_ISA

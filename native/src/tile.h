@@ -43,6 +43,27 @@ struct Runs {
 
 INLINE Runs one_run(int64_t depth) { return {1, depth, 0, 0}; }
 
+template <class Factor>
+struct Product {
+    Factor factor;
+    const float* weights;
+    Runs runs;
+};
+template <class Factor>
+Product(Factor, const float*, Runs) -> Product<Factor>;
+
+// What products are added to, vector v of a sum at `at`: to the sum itself, to nothing, to a vector for all rows.
+struct Sum {
+    INLINE vec operator()(const float* at, int) const { return load(at); }
+};
+struct Nothing {
+    INLINE vec operator()(const float*, int) const { return vec{}; }
+};
+struct Bias {
+    const float* from;
+    INLINE vec operator()(const float*, int v) const { return load(from + v * V); }
+};
+
 // sum[r][v] += factor(r, k, v) * weights[k * step + v], over all k.
 template <int Tall, int Count, class Factor>
 INLINE void multiply(vec (&sum)[Tall][Count], Factor factor, const float* weights, int64_t step, int64_t depth) {
@@ -79,27 +100,33 @@ INLINE void multiply_split(vec (&sum)[Tall][Count], Factor factor, const float* 
         for (int v = 0; v < Count; ++v) sum[r][v] += odd[r][v];
 }
 
-// Add a product to vectors [First, First + Count) of the sums of a tile, [row][Wide][V]. A function of its own, whose
-// only vectors are those of one loop: put into others, it has the compiler move them about, and runs a fifth slower.
-template <int Tall, int Wide, int First, int Count, bool Split, class Factor>
-__attribute__((noinline)) void add_product(
-    float* sums, Factor factor, const float* weights, int64_t step, Runs runs) {
+// sum[r][v] += the product; Split: even and odd k apart.
+template <bool Split, int Tall, int Count, class Factor>
+INLINE void multiply_runs(vec (&sum)[Tall][Count], Product<Factor> product, int64_t step) {
+    for (int64_t run = 0; run < product.runs.count; ++run) {
+        if constexpr (Split)
+            multiply_split(sum, product.factor, product.weights, step, product.runs.depth);
+        else
+            multiply(sum, product.factor, product.weights, step, product.runs.depth);
+        product.factor = product.factor.from(product.runs.factors_apart);
+        product.weights += product.runs.weights_apart;
+    }
+}
+
+// Make vectors [First, First + Count) of the sums of a tile, [row][Wide][V], `start` and the sum of the products. A
+// function of its own, whose only vectors are those of the products: put into others, it has the compiler move them
+// about, and runs a fifth slower.
+template <int Tall, int Wide, int First, int Count, bool Split, class Start, class... Factor>
+__attribute__((noinline)) void add_product(float* sums, Start start, int64_t step, const Product<Factor>&... products) {
     static_assert(First + Count <= Wide);
     vec sum[Tall][Count] = {};
-    for (int64_t run = 0; run < runs.count; ++run) {
-        if constexpr (Split)
-            multiply_split(sum, factor, weights, step, runs.depth);
-        else
-            multiply(sum, factor, weights, step, runs.depth);
-        factor = factor.from(runs.factors_apart);
-        weights += runs.weights_apart;
-    }
+    (multiply_runs<Split>(sum, products, step), ...);
 #pragma GCC unroll 8
     for (int r = 0; r < Tall; ++r)
 #pragma GCC unroll 8
         for (int v = 0; v < Count; ++v) {
             float* to = sums + (r * Wide + First + v) * V;
-            store(to, load(to) + sum[r][v]);
+            store(to, start(to, First + v) + sum[r][v]);
         }
 }
 
@@ -112,21 +139,25 @@ constexpr int64_t DEEP = 128;  // products that are summed one after the other; 
 
 // The same of any depth, in parts of about DEEP. few: the whole batch has so few rows that sums are split; which is
 // not decided by the rows of one tile, as no number may depend on how rows are dealt out.
-template <int Tall, int Wide, int First, int Count, class Factor>
-INLINE void add_products(float* sums, Factor factor, const float* weights, int64_t step, Runs runs, bool few = false) {
+template <int Tall, int Wide, int First, int Count, class Start, class Factor>
+INLINE void add_products(float* sums, Start start, int64_t step, Product<Factor> whole, bool few = false) {
+    const Runs runs = whole.runs;
     const int64_t at_once = runs.depth < DEEP ? DEEP / runs.depth : 1;
     for (int64_t run = 0; run < runs.count; run += at_once)
         for (int64_t k = 0; k < runs.depth; k += DEEP) {
-            const Factor from = factor.from(run * runs.factors_apart + k);
-            const float* at = weights + run * runs.weights_apart + k * step;
-            const Runs part{runs.count - run < at_once ? runs.count - run : at_once,
-                            runs.depth - k < DEEP ? runs.depth - k : DEEP, runs.factors_apart, runs.weights_apart};
-            if constexpr (Tall <= 2)
-                if (few) {
-                    add_product<Tall, Wide, First, Count, true>(sums, from, at, step, part);
-                    continue;
-                }
-            add_product<Tall, Wide, First, Count, false>(sums, from, at, step, part);
+            const Product<Factor> part{
+                whole.factor.from(run * runs.factors_apart + k), whole.weights + run * runs.weights_apart + k * step,
+                {runs.count - run < at_once ? runs.count - run : at_once,
+                 runs.depth - k < DEEP ? runs.depth - k : DEEP, runs.factors_apart, runs.weights_apart}};
+            const auto add = [&](auto from) {
+                if constexpr (Tall <= 2)
+                    if (few) return add_product<Tall, Wide, First, Count, true>(sums, from, step, part);
+                add_product<Tall, Wide, First, Count, false>(sums, from, step, part);
+            };
+            if (run + k == 0)
+                add(start);
+            else
+                add(Sum{});
         }
 }
 

@@ -217,10 +217,13 @@ struct WeightGradient {
 
     template <int Tall, int Count, int64_t DApart>
     INLINE void chunk(Columns factors, int64_t masks_apart, const float* d, int64_t depth, float* to) {
-        if (!masks_apart)
-            return add_products<Tall, Count, 0, Count>(to, factors, d, DApart, one_run(depth));
-        const Apart<Columns, blocks> apart{factors, masks_apart};
-        add_products<Tall, Count, 0, Count>(to, apart, d, DApart, one_run(depth));
+        const auto add = [&](auto factor) {
+            add_products<Tall, Count, 0, Count>(to, Sum{}, DApart, Product{factor, d, one_run(depth)});
+        };
+        if (masks_apart)
+            add(Apart<Columns, blocks>{factors, masks_apart});
+        else
+            add(factors);
     }
 
     template <int64_t DApart, int Count>
