@@ -101,11 +101,11 @@ struct Forward {
         if (!p.h_mask) {
             const Product product{States<Cell>(at, step, row).factors_before(at), weights, runs};
             if constexpr (count == At::width)
-                if (at.shallow) {
+                if (at.shallow) {  // the states first: their products are the smaller ones, and round less by themselves
                     const Rows x{at.x_at(step.entry + row, row), at.x_apart};
                     const Product of_x{x, projection.weights_of(panel), one_run(at.x_places)};
                     const Bias bias = projection.bias_of(panel);
-                    add_product<Tall, At::width, 0, count, false>(own, bias, At::h_floats, of_x, product);
+                    add_product<Tall, At::width, 0, count, false>(own, bias, At::h_floats, product, of_x);
                     return finish_first<Tall>(own, panel, step, row);
                 }
             float* sums = begin<Tall>(own, panel, step, row);

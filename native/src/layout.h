@@ -102,7 +102,7 @@ struct Layout {
     int64_t x_apart, h_apart, factors_apart;  // rows of inputs as factors, of states, and of these as factors
     bool few;        // so few rows that products would wait for one another: sums are split
     bool projected;  // the input's part of all steps is computed first
-    bool shallow;    // so few inputs and states that the products with both are summed together
+    bool shallow;    // so few inputs and states that their products are summed together
     bool by_units;   // threads share the units of each step, and not the rows
 
     // Of `saved`. In training for each entry, else for each row of one step, or of two. cells is preceded by the

@@ -96,7 +96,11 @@ class Run(NamedTuple):
         x_mask, h_mask = [None if each is None else _ordered(each, rows) for each in masks]
         units = recurrent.shape[0]
         outputs = _like_inputs(inputs, units, rows) if problem.sequences else None
-        results = [torch.empty_like(each) for each in (state[0], *state)]
+        results = [torch.empty_like(each) for each in state]
+        if rows is None:
+            results.insert(0, results[0])  # every row has a step, so that its last output is its state
+        else:
+            results.insert(0, torch.empty_like(results[0]))
         plan = _planned(
             type(problem.recurrence),
             recurrence.activation,
@@ -114,8 +118,8 @@ class Run(NamedTuple):
             torch.get_num_threads(),
         )
         c, sizes = plan.c.copy(), plan.sizes
-        saved = inputs.new_empty(sizes.saved)
-        c.x, c.saved, c.h0 = inputs.data_ptr(), saved.data_ptr(), state[0].data_ptr()
+        saved = inputs.new_empty(sizes.saved) if problem.gradients else None
+        c.x, c.saved, c.h0 = inputs.data_ptr(), address(saved), state[0].data_ptr()
         c.kernel, c.recurrent, c.bias = kernel.data_ptr(), recurrent.data_ptr(), address(bias)
         c.last, c.h_n = results[0].data_ptr(), results[1].data_ptr()
         if len(state) > 1:
@@ -134,9 +138,12 @@ class Run(NamedTuple):
 
     def scanned(self) -> Scanned:
         """The result, once it is computed."""
-        dtype = self.problem.inputs.dtype
-        last, *state = (_unordered(_to(each, dtype), self.rows) for each in self.results)
-        return Scanned(None if self.outputs is None else _to(self.outputs, dtype), last, tuple(state))
+        dtype, rows, outputs = self.problem.inputs.dtype, self.rows, self.outputs
+        last, *state = self.results
+        if dtype is not torch.float32 or rows is not None:
+            last, *state = [_unordered(_to(each, dtype), rows) for each in self.results]
+            outputs = None if outputs is None else _to(outputs, dtype)
+        return Scanned(outputs, last, tuple(state))
 
     def for_backward(self) -> Run:
         """Without what only `forward` needs: the inputs, and the results."""
@@ -253,7 +260,7 @@ def _ordered(tensor: Tensor, rows: Rows | None) -> Tensor:
 
 def _plain(tensor: Tensor) -> Tensor:
     """Contiguous, and its numbers are those in memory."""
-    return tensor.resolve_neg().contiguous()
+    return tensor if tensor.is_contiguous() and not tensor.is_neg() else tensor.resolve_neg().contiguous()
 
 
 def _unordered(tensor: Tensor, rows: Rows | None) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ostinato.engines import library
 from ostinato.engines.flat import leaves
+from ostinato.engines.interface import CProblem, CSizes
 from ostinato.engines.kernels import ACTIVATIONS, CELLS, DTYPES, Gradients, Run, scratch
 from ostinato.engines.spec import Spec
 from ostinato.recurrence.base import Problem, Recurrence, Scanned
@@ -42,10 +43,10 @@ class NativeEngine:
         return reasons + _reasons(spec.kind, spec.facts)
 
     def forward(self, problem: Problem) -> tuple[Scanned, tuple[Run, ...] | None]:
-        runs = tuple(Run.begun(half) for half in _halves(problem))
-        _call("forward", [run.c for run in runs], [run.sizes.forward for run in runs])
-        scanned = join(*(run.scanned() for run in runs)) if len(runs) == 2 else runs[0].scanned()
-        return scanned, tuple(run.for_backward() for run in runs) if problem.gradients else None
+        runs = tuple([Run.begun(half) for half in _halves(problem)])
+        _call("forward", [run.c for run in runs], [run.sizes for run in runs])
+        scanned = join(*[run.scanned() for run in runs]) if len(runs) == 2 else runs[0].scanned()
+        return scanned, tuple([run.for_backward() for run in runs]) if problem.gradients else None
 
     def backward(self, saved: tuple[Run, ...], grads: Sequence[Tensor | None]) -> list[Tensor | None]:
         found: list[Gradients | None] = []
@@ -53,7 +54,7 @@ class NativeEngine:
             found.append(None if all(g is None for g in mine) else Gradients(run, mine))
         there = [each for each in found if each is not None]
         if there:
-            _call("backward", [each.c for each in there], [each.run.sizes.backward for each in there])
+            _call("backward", [each.c for each in there], [each.run.sizes for each in there])
         gathered: list[list[Tensor | None]] = []
         for run, each in zip(saved, found, strict=True):
             gathered.append([None] * len(leaves(run.problem)) if each is None else each.leaves())
@@ -75,16 +76,20 @@ def _reasons(kind: type[Recurrence], facts: dict[str, Any]) -> list[str]:
     ]
 
 
-def _call(name: str, problems: list[Any], floats: list[int]) -> None:
-    """Call a kernel for one problem, or for two at once."""
-    memory = scratch(sum(floats))
+def _call(name: str, problems: list[CProblem], sizes: list[CSizes]) -> None:
+    """Call a kernel for one problem, or for two at once. What forward saves for no backward is scratch, too."""
+    floats = [getattr(each, name) for each in sizes]
+    whole = [own if c.saved else own + each.saved for c, own, each in zip(problems, floats, sizes, strict=True)]
+    memory = scratch(sum(whole))
     at = memory.data_ptr()
-    for problem, size in zip(problems, floats, strict=True):
-        problem.scratch = at
+    for c, own, size in zip(problems, floats, whole, strict=True):
+        c.scratch = at
+        if not c.saved:
+            c.saved = at + 4 * own
         at += 4 * size
     functions = library.functions()
     function = getattr(functions, f"ostinato_{name}_two" if len(problems) == 2 else f"ostinato_{name}")
-    function(*(ctypes.byref(problem) for problem in problems))
+    function(*[ctypes.byref(c) for c in problems])
 
 
 # -- two directions ---------------------------------------------------------------------------------------------------
