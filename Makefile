@@ -23,8 +23,9 @@ SOURCES := pyproject.toml constraints.txt \
 demo: $(VENV)/installed-demo
 	$(BIN)/ostinato demo
 
+# File by file in a few processes; threads of theirs that wait for each other give the cores to those that work.
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # From src and not from .venv: the checks are of the sources, and their messages name the file to mend.
 lint: $(VENV)/installed-lint
