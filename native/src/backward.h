@@ -78,7 +78,8 @@ struct Backward {
             }
             if constexpr (Cell::resets)
                 for (int64_t part = mine.first; part < mine.end; ++part)
-                    for_tiles(rows.first, end, [&](auto tall, int64_t row) { through_reset<tall.value>(part, step, row); });
+                    for_tiles(rows.first, end,
+                              [&](auto tall, int64_t row) { through_reset<tall.value>(part, step, row); });
             wait();
             after = count;
             entry_after = entry;
@@ -135,8 +136,8 @@ struct Backward {
         return load(p.h_mask + (gate * p.batch + row) * p.units + unit, larger(at.units_from(unit), 0));
     }
 
-    // From the gradients of a row's h, as far as they come through slots, to those of the slots of a step. Where the step
-    // is the row's last, the gradients are in `carried`.
+    // From the gradients of a row's h, as far as they come through slots, to those of the slots of a step. Where the
+    // step is the row's last, the gradients are in `carried`.
     template <bool Last>
     void points(const float* sums, int64_t part, Step step, int64_t row) {
         const States<Cell> states(at, step, row);
@@ -167,8 +168,8 @@ struct Backward {
         float *at, *to;
         INLINE explicit Computed(float* to) : at(TOGETHER > 1 ? beside : to), to(to) {}
 
-        // Those of slots [first, end). Nothing may come from units that there are not; not even of infinite inputs, whose
-        // product with a zero is NaN.
+        // Those of slots [first, end). Nothing may come from units that there are not; not even of infinite inputs,
+        // whose product with a zero is NaN.
         INLINE void keep(int64_t left, int first, int end) {
             if (TOGETHER > 1 || left < V)
                 for (int slot = first; slot < end; ++slot)

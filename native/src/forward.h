@@ -81,7 +81,8 @@ struct Forward {
                 for_tiles(rows.first, end, [&](auto tall, int64_t row) { first_slots<tall.value>(panel, step, row); });
             if constexpr (Cell::resets)
                 for (int64_t panel = panels.first; panel < panels.end; ++panel)
-                    for_tiles(rows.first, end, [&](auto tall, int64_t row) { late_slot<tall.value>(panel, step, row); });
+                    for_tiles(rows.first, end,
+                              [&](auto tall, int64_t row) { late_slot<tall.value>(panel, step, row); });
             wait();
             const int64_t lasting = step.t + 1 < p.time ? at.count(step.t + 1) : 0;
             if (finishes)
@@ -101,7 +102,7 @@ struct Forward {
         if (!p.h_mask) {
             const Product product{States<Cell>(at, step, row).factors_before(at), weights, runs};
             if constexpr (count == At::width)
-                if (at.shallow) {  // the states first: their products are the smaller ones, and round less by themselves
+                if (at.shallow) {  // states first: their products are the smaller ones, and round less by themselves
                     const Rows x{at.x_at(step.entry + row, row), at.x_apart};
                     const Product of_x{x, projection.weights_of(panel), one_run(at.x_places)};
                     const Bias bias = projection.bias_of(panel);

@@ -73,7 +73,8 @@ struct InputGradient {
 
     // Where each gate has a mask of its own.
     template <int Tall, int Wide>
-    __attribute__((noinline)) void add_masked(float* sums, int64_t part, int64_t entry, Step step, const float* packed) {
+    __attribute__((noinline)) void add_masked(
+        float* sums, int64_t part, int64_t entry, Step step, const float* packed) {
         clear<Tall, Wide>(sums);
         for (int slot = 0; slot < Cell::x_count; ++slot) {
             alignas(64) float of_slot[TILE_FLOATS];

@@ -64,8 +64,8 @@ INLINE int64_t apart(int64_t floats) {
 }
 
 // Hands out the parts of a buffer, each beginning with a cache line. Without a buffer it only counts. Under
-// AddressSanitizer a part ends where it ends, for as long as the parts are in use: what lies between it and the next one
-// is out of bounds.
+// AddressSanitizer a part ends where it ends, for as long as the parts are in use: what lies between it and the next
+// one is out of bounds.
 struct Parts {
     float* base;
     int64_t used = 0;
@@ -105,9 +105,9 @@ struct Layout {
     bool shallow;    // so few inputs and states that their products are summed together
     bool by_units;   // threads share the units of each step, and not the rows
 
-    // Of `saved`. In training for each entry, else for each row of one step, or of two. cells is preceded by the
-    // initial ones; xs and masked, the state times dropout, are one after the other for each mask; reset: r * h. factors:
-    // the states in places, the initial ones first; null where hs is that.
+    // Of `saved`. In training for each entry, else for each row of one step or two. cells is preceded by the initial
+    // ones; xs and masked, the state times dropout, are one after the other for each mask; reset: r * h. factors: the
+    // states in places, the initial ones first; null where hs is that.
     float *gates, *cells, *hs, *xs, *masked, *reset, *factors;
 
     Layout(const OstinatoProblem& problem, Parts& parts) : p(problem) {
@@ -143,9 +143,15 @@ struct Layout {
     INLINE int64_t x_entries() const { return p.training || projected ? p.steps : p.batch; }
 
     // Where things of a row are, whose entry that is.
-    INLINE float* x_at(int64_t entry, int64_t row) const { return xs + (p.training || projected ? entry : row) * x_apart; }
-    INLINE float* masked_at(int64_t entry, int64_t row) const { return masked + (p.training ? entry : row) * factors_apart; }
-    INLINE float* reset_at(int64_t entry, int64_t row) const { return reset + (p.training ? entry : row) * factors_apart; }
+    INLINE float* x_at(int64_t entry, int64_t row) const {
+        return xs + (p.training || projected ? entry : row) * x_apart;
+    }
+    INLINE float* masked_at(int64_t entry, int64_t row) const {
+        return masked + (p.training ? entry : row) * factors_apart;
+    }
+    INLINE float* reset_at(int64_t entry, int64_t row) const {
+        return reset + (p.training ? entry : row) * factors_apart;
+    }
     INLINE int64_t masks_apart() const { return (p.training ? p.steps : p.batch) * factors_apart; }
     INLINE float* gates_at(float* all, int64_t panel, int64_t entry) const {
         return all + (panel * p.steps + entry) * panel_floats;

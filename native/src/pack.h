@@ -31,8 +31,8 @@ void pack(const Layout<Cell>& at, const float* weights, int64_t rows, float* pac
         }
 }
 
-// [part][panel][block][slot][V / TOGETHER][WIDTH V] of weights (rows, gates * units): transposed, units in places, a part
-// for each WIDTH V of the rows. It takes a panel's gradients to those of what was multiplied with the weights.
+// [part][panel][block][slot][V / TOGETHER][WIDTH V] of weights (rows, gates * units): transposed, units in places, a
+// part for each WIDTH V of the rows. It takes a panel's gradients to those of what was multiplied with the weights.
 template <class Cell, int First, int Count>
 void pack_transposed(const Layout<Cell>& at, const float* weights, int64_t rows, float* packed, Share parts) {
     constexpr int units = Layout<Cell>::panel_units, wide = WIDTH * V;
@@ -45,7 +45,8 @@ void pack_transposed(const Layout<Cell>& at, const float* weights, int64_t rows,
                     const int64_t unit = panel * units + block * V;
                     const int64_t left = smaller(larger(at.units_from(unit), 0), V);
                     const float* from = weights + Cell::gate_of(First + s) * at.p.units + unit;
-                    float* to = packed + (part * depth + ((panel * Cell::blocks + block) * Count + s) * (V / TOGETHER)) * wide;
+                    const int64_t at_depth = ((panel * Cell::blocks + block) * Count + s) * (V / TOGETHER);
+                    float* to = packed + (part * depth + at_depth) * wide;
                     for (int64_t i = 0; i < wide; ++i) {
                         const int64_t row = part * wide + i;
                         alignas(64) float numbers[V];

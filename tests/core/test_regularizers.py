@@ -79,7 +79,9 @@ def test_get_takes_classes_callables_and_none():
 
 
 @pytest.mark.parametrize(
-    "regularizer", ["l1", "l2", "l1_l2", regularizers.OrthogonalRegularizer(0.1, "columns")], ids=str
+    "regularizer",
+    ["l1", "l2", "l1_l2", regularizers.OrthogonalRegularizer(0.1, "columns")],
+    ids=["l1", "l2", "l1_l2", "orthogonal"],
 )
 def test_in_a_layer(regularizer):
     layer = layers.Dense(3, kernel_regularizer=regularizer)

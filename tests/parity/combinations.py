@@ -148,7 +148,7 @@ def all_pairs(seed: int) -> list[Case]:
     while missing:
         (a, x), (b, y) = rng.choice(sorted(missing, key=repr))
         case = {a: x, b: y}
-        for name in sorted(set(names) - case.keys(), key=lambda _: rng.random()):
+        for name in sorted([each for each in names if each not in case], key=lambda _: rng.random()):
             choices = [each for each in AXES[name] if not excluded({**case, name: each})]
             if not choices:
                 break
