@@ -96,6 +96,18 @@ def test_steps_are_the_sequence(run, given):
     assert_same(found, whole.all, wanted)
 
 
+@for_each(runs((torch.float32,), FORWARDS))
+def test_what_is_done_to_the_output_of_a_step_does_not_reach_the_state(run):
+    case = run.case()
+    x = map_nest(lambda leaf: leaf[:, 0], case.x)
+    with on(case.engine), torch.no_grad():
+        output, state = case.layer.step(x, case.states, training=False)
+        before = [leaf.clone() for leaf in flatten(state)]
+        for leaf in flatten(output):
+            leaf.fill_(torch.nan)
+    assert_same_bits(flatten(state), before)
+
+
 @for_each(runs((torch.float32,), FORWARDS), masked=True)
 def test_a_masked_step_holds_the_state_bit_by_bit(run):
     case = run.case()

@@ -70,6 +70,19 @@ def test_steps_are_the_sequence(make):
     check(model, torch.randn(3, 6, 4))
 
 
+@pytest.mark.parametrize("sequences", [False, True])
+def test_what_is_done_to_an_output_does_not_reach_the_next_one(sequences):
+    model = Sequential([layers.LSTM(3, return_sequences=True), layers.GRU(2, return_sequences=sequences)])
+    x, none = torch.randn(2, 2, 4), torch.zeros(2, dtype=torch.bool)
+    with torch.no_grad():
+        output, state = model.step(x[:, 0])
+        wanted = output.clone(), model.step(x[:, 1], state)[0]
+        output.fill_(torch.nan)
+        held = model.step(x[:, 1], state, none)[0]  # a masked step shows the output before
+        assert torch.equal(model.step(x[:, 1], state)[0], wanted[1])
+    assert torch.equal(held, wanted[0])
+
+
 @pytest.mark.parametrize("zeroed", [False, True])
 @pytest.mark.parametrize("sequences", [False, True])
 def test_a_masked_step_shows_what_the_sequence_shows(sequences, zeroed):

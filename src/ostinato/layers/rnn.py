@@ -262,7 +262,8 @@ class RNN(Recording):
             scanned = execute([dataclasses.replace(problem, sequences=False)])[0]
         finally:
             CONTEXT.leave(outer)
-        return scanned.last, pack_like(state_structure(self.cell), flatten(scanned.state), is_size)
+        output = map_nest(torch.clone, scanned.last)  # or it might be a state, to be changed with it
+        return output, pack_like(state_structure(self.cell), flatten(scanned.state), is_size)
 
     def finish(self, scanned: Scanned, mask: Tensor | None) -> Any:
         """What was computed in Keras's form; records the states of a stateful layer."""

@@ -85,7 +85,7 @@ def _stepped(layer: Any, value: Nest, carried: tuple[Nest, Nest], used: Tensor |
         pairs = iter(_leaves(held))
         output = map_nest(lambda leaf: torch.where(_beside(flags, leaf), leaf, next(pairs)), output)
         shown = shown if layer.zero_output_for_mask else output
-    return output, shown, (new, output)
+    return output, shown, (new, map_nest(torch.clone, output))  # which nobody can change who was shown the output
 
 
 def _leaves(nest: Nest) -> list[Tensor]:
