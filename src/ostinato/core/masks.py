@@ -61,9 +61,10 @@ def first_mask(mask: Nest) -> Tensor | None:
 def unwrapped(module: Any) -> Any:
     """The module inside what torch.compile or DistributedDataParallel put around it."""
     while True:
-        if "_orig_mod" in getattr(module, "_modules", ()):  # torch._dynamo's OptimizedModule, without importing it
+        inside = getattr(module, "_modules", ())
+        if "_orig_mod" in inside:  # torch._dynamo's OptimizedModule, without importing it
             module = module._orig_mod
-        elif isinstance(module, torch.nn.parallel.DistributedDataParallel):
+        elif "module" in inside and isinstance(module, torch.nn.parallel.DistributedDataParallel):
             module = module.module
         else:
             return module

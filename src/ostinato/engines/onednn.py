@@ -5,6 +5,7 @@ They are called by name, with no graph of autograd in between: a training step o
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any, NamedTuple
@@ -53,9 +54,11 @@ class Run(NamedTuple):
         ]
         wanted = [x is not None and x.requires_grad for x in asked]
         # The operator gives float32 whatever the dtype. Dropout masks, the last of the leaves, have no gradient.
-        return [way().to(self.inputs.dtype) if want else None for way, want in zip_longest(ways, wanted)]
+        dtype = self.inputs.dtype
+        return [way().to(dtype) if want else None for way, want in zip_longest(ways, wanted)]
 
 
+@functools.cache
 def knows(kind: type[Recurrence], dtype: torch.dtype) -> bool:
     """Whether oneDNN is there and has this in this dtype; bfloat16 is not for every processor."""
     if kind is not LSTM or not torch.backends.mkldnn.is_available():

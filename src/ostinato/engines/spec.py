@@ -105,7 +105,7 @@ def spec_of(problem: Problem) -> Spec:
 
 def _learns_masks(recurrence: Recurrence) -> bool:
     """Whether a dropout mask, given by who calls an engine directly, wants a gradient."""
-    if isinstance(recurrence, Directions):
+    if type(recurrence) is Directions:
         return _learns_masks(recurrence.forward) or _learns_masks(recurrence.backward)
     for mask in (getattr(recurrence, "dropout", None), getattr(recurrence, "recurrent_dropout", None)):
         if mask is not None and mask.requires_grad:

@@ -62,11 +62,11 @@ class Recurrent(Layer):
         """
         if isinstance(sequences, Tensor):
             inputs = first = sequences if self.time_major else sequences.transpose(0, 1)
-            time, batch = first.size(0), first.size(1)
         else:
             inputs = sequences if self.time_major else swap(sequences)
             first = flatten(inputs)[0]
-            time, batch = first.shape[:2]
+        time, batch = first.shape[:2]
+        if inputs is not first:
             self._check_alike(inputs, time, batch)
         used = None if mask is None else first_mask(mask)
         if used is not None:

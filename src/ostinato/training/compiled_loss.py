@@ -103,9 +103,10 @@ class CompiledLoss:
 def added_losses(layers: list[Layer]) -> list[Tensor]:
     """The losses that layers added in the latest call, each summed."""
     added: list[Tensor] = []
+    latest = CONTEXT.number
     for layer in layers:
         number, losses = layer._added_losses
-        if number == CONTEXT.number:
+        if number == latest:
             added.extend(each.sum() for each in losses)
     return added
 
