@@ -36,13 +36,10 @@ class Compacted:
         """
         mask = self.mask.flip(0) if reverse else self.mask
         positions = mask.to(torch.int64).cumsum(0) - 1  # which output stands at each step
-        index = positions.clamp(min=0)
         before = positions < 0
-
-        def back(leaf: Tensor) -> Tensor:
-            return leaf.gather(0, _like(index, leaf)).masked_fill(_beside(before, leaf), 0)
-
-        return map_nest(back, outputs)
+        absent = None if _known_not_any(before) else before
+        steps = positions if absent is None else positions.clamp(min=0)
+        return map_nest(lambda leaf: taken(leaf, steps, absent), outputs)
 
 
 def compact(inputs: Nest, mask: Tensor, lengths: Tensor | None = None) -> Compacted:
@@ -54,16 +51,48 @@ def compact(inputs: Nest, mask: Tensor, lengths: Tensor | None = None) -> Compac
     What stands in a masked step is replaced by zeros here, before anything is multiplied with it: NaN times a zero
     gradient would still be NaN.
     """
+    steps = None
     if lengths is None:
         lengths = mask.sum(0)
         padding = torch.arange(mask.shape[0], device=mask.device)[:, None] >= lengths
-        if not _known_right_padded(mask, padding):
-            order = torch.argsort((~mask).to(torch.uint8), dim=0, stable=True)
-            inputs = map_nest(lambda leaf: leaf.gather(0, _like(order, leaf)), inputs)
+        if not _known_not_any(mask == padding):
+            steps = torch.argsort((~mask).to(torch.uint8), dim=0, stable=True)
     else:
         padding = ~mask
-    inputs = map_nest(lambda leaf: leaf.masked_fill(_beside(padding, leaf), 0), inputs)
-    return Compacted(inputs, lengths, mask)
+    return Compacted(map_nest(lambda leaf: taken(leaf, steps, padding), inputs), lengths, mask)
+
+
+def taken(leaf: Tensor, steps: Tensor | None, absent: Tensor | None = None) -> Tensor:
+    """`(time, batch, ...)`: what `leaf` has at other steps, `steps[t, b]` of row b; zeros where it is absent.
+
+    steps: `(time, batch)` int64, None for each step itself; absent: `(time, batch)` bool, None for nowhere. What nobody
+    takes is not looked at, and its gradient is zero. Whole rows of memory are moved, which takes a tenth of the time of
+    `gather`; as they lie in `leaf`, by time or by batch, so they do in the result.
+
+    >>> taken(torch.tensor([[1.0], [2.0]]), torch.tensor([[1], [1]]), torch.tensor([[True], [False]])).flatten()
+    tensor([0., 2.])
+    """
+    by_batch = leaf.stride(0) < leaf.stride(1)
+    rows = leaf.transpose(0, 1) if by_batch else leaf
+    outer, inner = rows.shape[:2]
+    rows = rows.flatten(0, 1)
+    if steps is not None:
+        batch = torch.arange(leaf.shape[1], device=leaf.device)
+        places = (steps + batch * inner).t() if by_batch else steps * inner + batch
+        rows = rows.index_select(0, places.flatten())
+    if absent is not None:
+        flags = (absent.t() if by_batch else absent).flatten()
+        rows = _cleared(rows, flags, steps is not None)
+    found = rows.unflatten(0, (outer, inner))
+    return found.transpose(0, 1) if by_batch else found
+
+
+def _cleared(rows: Tensor, flags: Tensor, own: bool) -> Tensor:
+    """Rows with zeros where flags are True; own: they may be written to."""
+    if not _known(flags):
+        return rows.masked_fill(flags.reshape(-1, *[1] * (rows.dim() - 1)), 0)
+    cleared = flags.nonzero()[:, 0]  # in memory that is there already: of what is new each page would cost, too
+    return rows.index_fill_(0, cleared, 0) if own else rows.index_fill(0, cleared, 0)
 
 
 def turned(nest: Nest, lengths: Tensor) -> Nest:
@@ -75,8 +104,7 @@ def turned(nest: Nest, lengths: Tensor) -> Nest:
 
     def turn(leaf: Tensor) -> Tensor:
         steps = torch.arange(leaf.shape[0], device=leaf.device)[:, None]
-        index = (lengths.to(leaf.device) - 1 - steps).clamp(min=0)
-        return leaf.gather(0, _like(index, leaf))
+        return taken(leaf, (lengths.to(leaf.device) - 1 - steps).clamp(min=0))
 
     return map_nest(turn, nest)
 
@@ -92,15 +120,11 @@ def batch_of(inputs: Nest) -> tuple[int, int]:
     return time, batch
 
 
-def _known_right_padded(mask: Tensor, padding: Tensor) -> bool:
-    """Whether no gather is needed; asked only where the answer costs no wait for a device and no trace."""
-    return not values_hidden() and mask.device.type == "cpu" and not bool((mask == padding).any())
+def _known(flags: Tensor) -> bool:
+    """Whether their values can be asked for, at no wait for a device and in no trace."""
+    return not values_hidden() and flags.device.type == "cpu"
 
 
-def _beside(flags: Tensor, leaf: Tensor) -> Tensor:
-    """`(time, batch)` as `(time, batch, 1, ...)`, to broadcast against a leaf."""
-    return flags.reshape(flags.shape + (1,) * (leaf.dim() - 2))
-
-
-def _like(index: Tensor, leaf: Tensor) -> Tensor:
-    return _beside(index, leaf).expand(leaf.shape)
+def _known_not_any(flags: Tensor) -> bool:
+    """Whether all are False, as far as that is known."""
+    return _known(flags) and not bool(flags.any())
