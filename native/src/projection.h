@@ -56,6 +56,7 @@ struct Projection {
     template <int Tall>
     INLINE void begin(float* sums, int64_t panel, const float* x) const {
         constexpr int first = Cell::x_first * Cell::blocks, count = Cell::x_count * Cell::blocks;
+        static_assert(first == 0, "slots to which the input adds nothing come last");
         const Bias start = bias_of(panel);
         for (int v = count; v < At::width; ++v)
             for (int r = 0; r < Tall; ++r) store(sums + (r * At::width + v) * V, start(nullptr, v));
