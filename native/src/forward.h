@@ -99,23 +99,22 @@ struct Forward {
         alignas(64) float own[TILE_FLOATS];
         const float* weights = recurrent + panel * at.h_places * At::h_floats;
         const Runs runs = one_run(at.h_places);
-        if (!p.h_mask) {
-            const Product product{States<Cell>(at, step, row).factors_before(at), weights, runs};
-            if constexpr (count == At::width)
-                if (at.shallow) {  // states first: their products are the smaller ones, and round less by themselves
-                    const Rows x{at.x_at(step.entry + row, row), at.x_apart};
-                    const Product of_x{x, projection.weights_of(panel), one_run(at.x_places)};
-                    const Bias bias = projection.bias_of(panel);
-                    add_product<Tall, At::width, 0, count, false>(own, bias, At::h_floats, product, of_x);
-                    return finish_first<Tall>(own, panel, step, row);
-                }
-            float* sums = begin<Tall>(own, panel, step, row);
-            add_products<Tall, At::width, first, count>(sums, Sum{}, At::h_floats, product, at.few);
-            return finish_first<Tall>(sums, panel, step, row);
-        }
+        const Product product{States<Cell>(at, step, row).factors_before(at), weights, runs};
+        if constexpr (count == At::width)
+            if (at.shallow) {  // states first: their products are the smaller ones, and round less by themselves
+                const Rows x{at.x_at(step.entry + row, row), at.x_apart};
+                const Product of_x{x, projection.weights_of(panel), one_run(at.x_places)};
+                const Bias bias = projection.bias_of(panel);
+                add_product<Tall, At::width, 0, count, false>(own, bias, At::h_floats, product, of_x);
+                return finish_first<Tall>(own, panel, step, row);
+            }
         float* sums = begin<Tall>(own, panel, step, row);
-        const Apart<Rows, blocks> masked{{at.masked_at(step.entry + row, row), at.factors_apart}, at.masks_apart()};
-        add_products<Tall, At::width, first, count>(sums, Sum{}, At::h_floats, Product{masked, weights, runs});
+        if (p.h_mask) {
+            const Apart<Rows, blocks> masked{{at.masked_at(step.entry + row, row), at.factors_apart}, at.masks_apart()};
+            add_products<Tall, At::width, first, count>(sums, Sum{}, At::h_floats, Product{masked, weights, runs});
+        } else {
+            add_products<Tall, At::width, first, count>(sums, Sum{}, At::h_floats, product, at.few);
+        }
         finish_first<Tall>(sums, panel, step, row);
     }
 

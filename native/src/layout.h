@@ -120,7 +120,7 @@ struct Layout {
         factors_apart = apart(h_places);
         few = p.batch <= 2;
         projected = p.batch < 2 * TILE_ROWS && !(p.x_mask && p.x_masks > 1);
-        shallow = !projected && x_places + h_places <= DEEP && !(p.x_mask && p.x_masks > 1);
+        shallow = !projected && !p.h_mask && x_copies() == 1 && x_places + h_places <= DEEP;
         by_units = projected && panels > 1 && p.batch <= TILE_ROWS && !p.h_mask && !Cell::resets;
         const int64_t entries = p.training ? p.steps : p.batch;
         gates = p.training && Cell::keeps_gates ? parts.take(panels * p.steps * panel_floats) : nullptr;

@@ -66,7 +66,7 @@ def taken(leaf: Tensor, steps: Tensor | None, absent: Tensor | None = None) -> T
     """`(time, batch, ...)`: what `leaf` has at other steps, `steps[t, b]` of row b; zeros where it is absent.
 
     steps: `(time, batch)` int64, None for each step itself; absent: `(time, batch)` bool, None for nowhere. What nobody
-    takes is not looked at, and its gradient is zero. Whole rows of memory are moved, which takes a tenth of the time of
+    takes is not looked at, and its gradient is zero. Rows of memory are moved as a whole, not number by number as by
     `gather`; as they lie in `leaf`, by time or by batch, so they do in the result.
 
     >>> taken(torch.tensor([[1.0], [2.0]]), torch.tensor([[1], [1]]), torch.tensor([[True], [False]])).flatten()
